@@ -1,0 +1,43 @@
+# Everything a newcomer or CI needs; each command sets up what it uses.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+
+.PHONY: help setup run test check tests lock bench torture clean
+
+help: ## show the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: $(VENV)/.installed ## make .venv and install the locked dependencies and jobtasks into it
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## run the main job: hash the Python standard library, one task per file
+	@$(BIN)/python examples/parallel_hash/demo.py $(STDLIB)
+
+test: setup check tests ## lint, types and every test
+
+check: setup ## lint and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+tests: setup ## every test
+	@$(BIN)/python -m pytest
+
+bench: setup ## measure: see bench/README.md
+	@$(BIN)/python -m bench
+
+lock: ## pin the dependencies again, with hashes
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --quiet --output-file requirements.lock
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""JobTasks: jobs made of tasks (see README.md)."""

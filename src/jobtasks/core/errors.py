@@ -1,0 +1,102 @@
+"""Every error that a user can meet, as one tree.
+
+    JobTasksError
+    ├── RequestError                the caller must change the request
+    │   ├── MalformedRequest        400  the body is not JSON
+    │   ├── NotLoggedIn             401  no token, or one that is unknown or has expired
+    │   ├── Forbidden               403  this token may not do that
+    │   │   └── StaleAttempt        403  the attempt is over, its token is dead (R32)
+    │   ├── NotFound                404
+    │   ├── MethodNotAllowed        405
+    │   ├── TooLarge                413  past a limit of R40
+    │   └── Invalid                 422  a value or a change that the rules refuse
+    └── Unavailable                 503  repeat later (transient)
+
+The docstring of a class is its default message; ``code`` is stable and machine-readable.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class JobTasksError(Exception):
+    """Something went wrong."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    exit_code: ClassVar[int] = 125
+    transient: ClassVar[bool] = False
+
+    def __init__(self, *messages: str) -> None:
+        self.messages: tuple[str, ...] = messages or ((type(self).__doc__ or "").strip(),)
+        super().__init__("; ".join(self.messages))
+
+
+class RequestError(JobTasksError):
+    """The request cannot be served as it is."""
+
+    status = 422
+    code = "invalid"
+    exit_code = 1
+
+
+class MalformedRequest(RequestError):
+    """The request body is not valid JSON."""
+
+    status = 400
+    code = "malformed"
+
+
+class NotLoggedIn(RequestError):
+    """Not logged in"""
+
+    status = 401
+    code = "not_logged_in"
+
+
+class Forbidden(RequestError):
+    """Forbidden"""
+
+    status = 403
+    code = "forbidden"
+
+
+class StaleAttempt(Forbidden):
+    """This attempt is over: its token is not valid any more, nothing was changed (R32)"""
+
+    code = "stale_attempt"
+
+
+class NotFound(RequestError):
+    """Path not found"""
+
+    status = 404
+    code = "not_found"
+    exit_code = 3
+
+
+class MethodNotAllowed(RequestError):
+    """This address does not take that method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class TooLarge(RequestError):
+    """The request is larger than a limit allows (R40)."""
+
+    status = 413
+    code = "too_large"
+
+
+class Invalid(RequestError):
+    """The request breaks a rule."""
+
+
+class Unavailable(JobTasksError):
+    """The service cannot do this now; repeat the request later."""
+
+    status = 503
+    code = "unavailable"
+    transient = True

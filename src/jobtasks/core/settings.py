@@ -1,0 +1,67 @@
+"""Every time and limit of the service, in one frozen value; tests run with smaller ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Defaults as the rules give them; each field is documented in docs/reference/settings.md."""
+
+    lease_seconds: float = 30.0
+    """How long an attempt is believed to live without a renewal (R33)."""
+    renew_seconds: float = 5.0
+    """How often an agent is heard at least (R33)."""
+    patience_seconds: float = 900.0
+    """How long an agent keeps attempts running without an acknowledged renewal (R34)."""
+    grace_seconds: float = 10.0
+    """Between TERM and KILL (R21)."""
+    start_within_seconds: float = 20.0
+    """An assignment that reaches its agent later than this is not started."""
+    tick_seconds: float = 1.0
+    """How often the manager looks when nothing wakes it."""
+    clock_gap_seconds: float = 5.0
+    """A tick later than this, or a wall clock that jumped by as much, renews every lease (R33)."""
+    delay_seconds: float = 1.0
+    """Delay before the second attempt; doubled each time (R15)."""
+    delay_seconds_max: float = 300.0
+    """The longest delay (R15)."""
+    delay_jitter: float = 0.25
+    """Share by which a delay varies at random (R15)."""
+    avoid_seconds: float = 300.0
+    """How long a task waits for a node on which it has not failed (R12)."""
+    attempts_own_max: int = 3
+    """Attempts when the process itself failed, or ran out of time (R14)."""
+    attempts_asked_max: int = 10
+    """Attempts when the process asked for another by exit code 111 or 75 (R14)."""
+    attempts_memory_max: int = 3
+    """Attempts that ran out of memory (R14)."""
+    attempts_lost_max: int = 10
+    """Attempts lost with node, agent or allocation (R14)."""
+    start_nodes_max: int = 3
+    """Nodes on which a program that cannot be started is tried (R14)."""
+    body_bytes_max: int = 8 * 1024 * 1024
+    """One request body."""
+    bulk_body_bytes_max: int = 256 * 1024 * 1024
+    """The body of a bulk create of tasks."""
+    bulk_tasks_max: int = 100_000
+    """Tasks in one bulk create."""
+    depth_max: int = 64
+    """Nesting of a JSON body."""
+    record_bytes_max: int = 2 * 1024 * 1024
+    """Parameters, constraints, command or output of one record, each."""
+    tasks_per_job_max: int = 10_000_000
+    """Tasks in one job."""
+    shapes_per_job_max: int = 10_000
+    """Distinct constraints among the tasks of one job."""
+    list_items_max: int = 1000
+    """Items of one list answer; a larger limit is lowered to this."""
+    wait_seconds_max: float = 60.0
+    """How long a show with ``wait`` is held."""
+    job_output_bytes_max: int = 1024 * 1024
+    """Part of a job's output kept in its attribute (R20)."""
+    log_bytes_max: int = 64 * 1024 * 1024
+    """Log of one attempt (R38)."""
+    sweep_rows: int = 2000
+    """Rows that one tick removes of children that are gone (R4)."""

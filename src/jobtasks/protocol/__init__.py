@@ -1,0 +1,1 @@
+"""What server and agent say to each other; imports nothing of ours."""

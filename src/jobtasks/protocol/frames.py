@@ -1,0 +1,30 @@
+"""The format of an attempt's log: chunks of output, each marked with its stream.
+
+A log file is a run of frames in order of arrival. A frame is a header of 5 bytes (one byte for the
+stream, the length as 32 bits, big-endian) and the bytes themselves. Agents write it, the server
+stores it as it came and reads it back by stream.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+HEADER = struct.Struct(">cI")
+STDOUT = b"o"
+STDERR = b"e"
+NOTE = b"n"
+"""A remark of the agent's own: bytes that were dropped."""
+
+
+def frame(stream: bytes, data: bytes) -> bytes:
+    """Return one frame of the log file."""
+    return HEADER.pack(stream, len(data)) + data
+
+
+def read_frames(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (stream, data) of each whole frame; a frame cut off at the end yields what is there."""
+    while len(header := file.read(HEADER.size)) == HEADER.size:
+        stream, length = HEADER.unpack(header)
+        yield stream, file.read(length)
