@@ -1,0 +1,85 @@
+"""UUIDs and tokens: how they look and how they are made; randomness comes in through the door."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+TYPES = {
+    "job": "8i9sb",
+    "job_task": "ot0gb",
+    "user": "tpzed",
+    "node": "7ekkf",
+    "token": "gj3su",
+    "log": "57u5n",
+}
+"""The middle part of a UUID by kind of resource, as every Arvados site has it."""
+
+UUID_PATTERN = re.compile(r"[0-9a-z]{5}-[0-9a-z]{5}-[0-9a-z]{15}")
+SPAN = 36**6
+"""Numbers that a millisecond owns in the last part of a UUID."""
+JOB_SHIFT = 32
+
+
+def base36(number: int, width: int) -> str:
+    """Return `number` in lower-case base 36, padded with zeros to `width` digits."""
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 36)
+        digits.append(DIGITS[digit])
+    return "".join(reversed(digits))
+
+
+def is_uuid(text: str, kind: str | None = None) -> bool:
+    """Return whether `text` has the form of a UUID, of `kind` when one is named."""
+    if not UUID_PATTERN.fullmatch(text):
+        return False
+    return kind is None or text[6:11] == TYPES[kind]
+
+
+def task_id(job_id: int, qsequence: int) -> int:
+    """Return the row id of a task: rows of a job lie together in order of arrival."""
+    return job_id << JOB_SHIFT | qsequence
+
+
+class UuidMaker:
+    """Makes UUIDs that grow with time, so that an index over them grows at its end.
+
+    The last 15 digits are milliseconds times 36^6 plus a random start, then count upwards. Two
+    makers on one database can collide only within the same millisecond; the unique index tells.
+    """
+
+    def __init__(self, prefix: str, random_below: Callable[[int], int]) -> None:
+        self.prefix = prefix
+        self._random_below = random_below
+        self._last = 0
+
+    def make(self, kind: str, now: int) -> str:
+        """Return one new UUID; `now` in Unix microseconds."""
+        return self.make_many(kind, now, 1)[0]
+
+    def make_many(self, kind: str, now: int, count: int) -> list[str]:
+        """Return `count` new UUIDs in growing order."""
+        start = now // 1000 * SPAN + self._random_below(SPAN // 2)
+        start = max(start, self._last + 1)
+        self._last = start + count - 1
+        head = f"{self.prefix}-{TYPES[kind]}-"
+        return [head + base36(number, 15) for number in range(start, start + count)]
+
+
+def token_hash(token: str) -> bytes:
+    """Return what the store keeps of a token; tokens are random, so one round is enough."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def attempt_token(key: bytes, attempt_id: int, agent_id: int) -> str:
+    """Return an attempt's token (R32), derived, so that an assignment can be repeated.
+
+    Letters and digits only: the oldest clients send nothing else.
+    """
+    message = f"attempt {attempt_id} {agent_id}".encode()
+    number = int.from_bytes(hmac.digest(key, message, "sha256"), "big")
+    return base36(number, 50)

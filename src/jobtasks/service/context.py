@@ -1,0 +1,60 @@
+"""What every method of the service gets: its transaction, the time, the settings, the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobtasks.core.identifiers import UuidMaker
+from jobtasks.core.settings import Settings
+from jobtasks.store.base import Tx
+
+
+@dataclass(slots=True)
+class World:
+    """What lasts as long as the server process; holds no state that matters."""
+
+    settings: Settings
+    uuids: UuidMaker
+    token_key: bytes
+    """Secret from which attempt tokens are derived."""
+    random: Callable[[], float]
+    """Uniform in [0, 1)."""
+    log_dir: Path
+    """Where attempts' logs are kept."""
+    engine: str = "local"
+
+
+@dataclass(slots=True)
+class Context:
+    """One call of a service method."""
+
+    tx: Tx
+    now: int
+    """Unix time in microseconds, read once per call."""
+    world: World
+    wake: set[str] = field(default_factory=set)
+    """Whom to wake after the commit: "nodes", "manager", or a job's uuid."""
+
+    @property
+    def settings(self) -> Settings:
+        """Times and limits."""
+        return self.world.settings
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as the token says; looked up in the transaction of the call (R32)."""
+
+    role: str
+    """"admin", "user", "agent" or "attempt"."""
+    user_uuid: str
+    attempt_id: int | None = None
+    task_id: int | None = None
+    job_id: int | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the token may do everything that rules allow anyone."""
+        return self.role == "admin"

@@ -1,0 +1,70 @@
+"""What the service needs of a database.
+
+A `Store` runs *work*: a function that gets a `Tx` and returns a value. Writes are committed in
+groups; the answer of a write leaves only after its commit is on disk (R37). A work function may
+run statements by name only: SQL has one home (queries/*.sql), where each statement says what it is
+for. A work function must not keep its Tx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+Value = str | int | float | bytes | None
+"""What a column holds; JSON is text, times are Unix microseconds."""
+
+
+class Tx(Protocol):
+    """One transaction, or one savepoint of it."""
+
+    def one(self, shape: Callable[..., T], query: str, /, **values: Value) -> T | None:
+        """Return ``shape(*row)`` for the first row, None when there is none."""
+        ...
+
+    def all(self, shape: Callable[..., T], query: str, /, **values: Value) -> list[T]:
+        """Return ``shape(*row)`` for every row."""
+        ...
+
+    def value(self, query: str, /, **values: Value) -> Any:
+        """Return the first column of the first row, None when there is none."""
+        ...
+
+    def run(self, query: str, /, **values: Value) -> int:
+        """Execute a write; return how many rows it changed: 0 is an answer."""
+        ...
+
+    def run_many(self, query: str, rows: Iterable[Mapping[str, Value]], /) -> int:
+        """Execute a write once per row of values; return how many rows changed in all."""
+        ...
+
+    def add(self, query: str, /, **values: Value) -> int:
+        """Execute an insert and return the new row's id."""
+        ...
+
+    def text(self, statement: str, values: Mapping[str, Value], /) -> list[tuple[Any, ...]]:
+        """Run a reading statement composed by the store package itself (store/listing.py)."""
+        ...
+
+
+class Store(Protocol):
+    """A database with its migrations applied."""
+
+    def write(self, work: Callable[[Tx], T], /) -> Future[T]:
+        """Run `work` in a savepoint of the next group; done when the group is on disk.
+
+        When `work` raises, its savepoint is rolled back and the future carries the error; the
+        others of the group are not touched. A failed commit (a full disk) reaches every future of
+        the group as `Unavailable`, with nothing stored.
+        """
+        ...
+
+    def read(self, work: Callable[[Tx], T], /) -> T:
+        """Run `work` on a snapshot in the calling thread."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was accepted and close the database."""
+        ...

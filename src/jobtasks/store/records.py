@@ -1,0 +1,122 @@
+"""Rows as the service sees them; the order of fields is the order of columns in the queries."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class JobRecord(NamedTuple):
+    """One row of visible_job."""
+
+    id: int
+    uuid: str
+    owner_uuid: str
+    created_at: int
+    modified_at: int
+    modified_by_user_uuid: str | None
+    modified_by_client_uuid: str | None
+    state: str
+    managed: int
+    priority: int
+    submit_id: str | None
+    script: str | None
+    script_version: str | None
+    supplied_script_version: str | None
+    repository: str | None
+    script_parameters: str
+    command: str | None
+    runtime_constraints: str
+    started_at: int | None
+    finished_at: int | None
+    cancelled_at: int | None
+    cancelled_by_user_uuid: str | None
+    cancelled_by_client_uuid: str | None
+    is_locked_by_uuid: str | None
+    output: str | None
+    output_truncated: int
+    log: str | None
+    description: str | None
+    nondeterministic: int | None
+    components: str
+    arvados_sdk_version: str | None
+    docker_image_locator: str | None
+    seeded: int
+    todo: int
+    running_tasks: int
+    done: int
+    failed: int
+    live: int
+    halt: str | None
+    frontier: int | None
+
+
+class TaskRecord(NamedTuple):
+    """One row of visible_task."""
+
+    id: int
+    uuid: str
+    job_id: int
+    qsequence: int
+    batch_id: int
+    sequence: int
+    state: int
+    parameters: str
+    runtime_constraints: str
+    command: str | None
+    progress: float | None
+    success: int | None
+    output: str | None
+    created_at: int
+    modified_at: int
+    started_at: int | None
+    finished_at: int | None
+    attempts: int
+    attempt_id: int | None
+    failed_count: int
+    failed_at: int | None
+    failed_log: str | None
+    log: str | None
+    batch_state: int
+    shape_id: int
+    creator_attempt_id: int | None
+    created_by_job_task_uuid: str | None
+    job_uuid: str
+    owner_uuid: str
+    modified_by_user_uuid: str | None
+    modified_by_client_uuid: str | None
+
+
+class AttemptRecord(NamedTuple):
+    """One attempt with the names of what it belongs to."""
+
+    id: int
+    number: int
+    state: int
+    node: str
+    slot: int
+    memory_kib: int
+    assigned_at: int
+    started_at: int | None
+    ended_at: int | None
+    cause: str | None
+    exit_code: int | None
+    signal: int | None
+    peak_memory_kib: int | None
+    run_seconds: float | None
+    reason: str | None
+    counted: int
+    log_bytes: int
+    log_dropped_bytes: int
+    stderr: str | None
+    task_uuid: str
+    job_uuid: str
+
+
+class LevelRecord(NamedTuple):
+    """How many tasks of one sequence are where."""
+
+    sequence: int
+    todo: int
+    running: int
+    done: int
+    failed: int
