@@ -1,0 +1,30 @@
+"""Times on the wire: text in UTC with nine digits; inside, Unix microseconds."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+TOO_FINE = re.compile(r"(\.\d{6})\d+")
+
+
+def render_time(microseconds: int) -> str:
+    """Return Unix `microseconds` as ``YYYY-MM-DDTHH:MM:SS.NNNNNNNNNZ``."""
+    moment = EPOCH + timedelta(microseconds=microseconds)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}000Z"
+
+
+def parse_time(text: str) -> int:
+    """Return the Unix microseconds of an ISO date or time; UTC unless `text` names an offset.
+
+    Digits past the microsecond are dropped, so that our own output parses to what was stored.
+
+    Raises:
+        ValueError: `text` is no such time.
+    """
+    moment = datetime.fromisoformat(TOO_FINE.sub(r"\1", text.strip()))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // MICROSECOND
