@@ -299,10 +299,17 @@ _BOOLEANS = {
 }
 
 
+def as_boolean(value: Any) -> bool | None:
+    """Return the boolean that `value` is or spells, None when it does neither."""
+    known = isinstance(value, bool | int | str)
+    return _BOOLEANS.get((type(value), value)) if known else None
+
+
 def _coerce_boolean(name: str, value: Any) -> bool:
-    if isinstance(value, bool | int | str) and (type(value), value) in _BOOLEANS:
-        return _BOOLEANS[type(value), value]
-    raise Invalid(f"{name} must be true, false or null, not {_shown(value)}")
+    boolean = as_boolean(value)
+    if boolean is None:
+        raise Invalid(f"{name} must be true, false or null, not {_shown(value)}")
+    return boolean
 
 
 def _coerce_object(name: str, value: Any) -> dict[str, Any]:

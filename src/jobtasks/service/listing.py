@@ -1,0 +1,77 @@
+"""List calls: which rows a caller may see, and one page of them (R41)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from jobtasks.core.filters import Query
+from jobtasks.service.context import Caller, Context
+from jobtasks.store.listing import (
+    Scope,
+    Statement,
+    count_statement,
+    job_id_statement,
+    named_job,
+    page_statement,
+    rows_statement,
+)
+from jobtasks.store.records import JobRecord, TaskRecord
+
+R = TypeVar("R", JobRecord, TaskRecord)
+NO_JOB = 0
+"""An id that no job has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """One page of a list."""
+
+    items: Sequence[R]
+    offset: int
+    limit: int
+    items_available: int | None
+    """Rows that match in all; None when the call did not ask."""
+
+
+def list_jobs(ctx: Context, caller: Caller, query: Query) -> Page[JobRecord]:
+    """Return one page of the jobs that the caller may see."""
+    return _page(ctx, caller, query, JobRecord)
+
+
+def list_tasks(ctx: Context, caller: Caller, query: Query) -> Page[TaskRecord]:
+    """Return one page of the tasks that the caller may see."""
+    return _page(ctx, caller, query, TaskRecord)
+
+
+def _page(ctx: Context, caller: Caller, query: Query, shape: Callable[..., R]) -> Page[R]:
+    scope = _scope(ctx, caller, query)
+    ids = [row[0] for row in _rows(ctx, page_statement(query, scope))] if query.limit else []
+    found = [shape(*row) for row in _rows(ctx, rows_statement(query, ids))] if ids else []
+    by_id = {record.id: record for record in found}
+    total = _rows(ctx, count_statement(query, scope))[0][0] if query.count else None
+    return Page([by_id[row] for row in ids], query.offset, query.limit, total)
+
+
+def _scope(ctx: Context, caller: Caller, query: Query) -> Scope:
+    """Return the bounds of what is read: an admin sees all, a user what he owns, an attempt its
+    job (R32), an agent nothing.
+    """
+    owner = caller.user_uuid if caller.role == "user" else None
+    seen = _seen_job(caller)
+    if (uuid := named_job(query)) is None:
+        return Scope(owner, seen)
+    rows = _rows(ctx, job_id_statement(uuid))
+    named = rows[0][0] if rows else NO_JOB
+    return Scope(owner, named if seen in (None, named) else NO_JOB)
+
+
+def _seen_job(caller: Caller) -> int | None:
+    if caller.role == "attempt":
+        return caller.job_id
+    return NO_JOB if caller.role == "agent" else None
+
+
+def _rows(ctx: Context, statement: Statement) -> list[tuple[Any, ...]]:
+    return ctx.tx.text(statement.sql, statement.values)

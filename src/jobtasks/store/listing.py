@@ -1,0 +1,285 @@
+"""Statements for list calls: composed from the resource table's columns and bound values only.
+
+A page is read in two steps: the ids of its rows, in order, without the wide columns; then these
+rows. So a page costs what it shows, and a job's tasks in order of arrival are read where they lie.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from jobtasks.core.filters import Condition, Order, Query, Term
+from jobtasks.core.identifiers import JOB_SHIFT
+from jobtasks.core.resources import Kind
+from jobtasks.store.base import Value
+from jobtasks.store.records import JobRecord, TaskRecord
+
+WIDE = frozenset({"output", "failed_log", "log", "description"})
+"""Columns that are read only when a select asks for them; each may be null."""
+CREATED_BY = (
+    "batch_id IN (SELECT id FROM batch WHERE creator_task_id IN (SELECT id FROM task WHERE {}))"
+)
+"""Finds children from their creators; the view's outer join would have every task looked at."""
+RECORDS: Mapping[str, type[JobRecord] | type[TaskRecord]] = {
+    "jobs": JobRecord,
+    "job_tasks": TaskRecord,
+}
+
+
+class Scope(NamedTuple):
+    """What the caller may see; None: no such bound."""
+
+    owner_uuid: str | None = None
+    job_id: int | None = None
+
+
+class Statement(NamedTuple):
+    """A reading statement and its bound values."""
+
+    sql: str
+    values: dict[str, Value]
+
+
+@dataclass(slots=True)
+class _Values:
+    """Values bound so far; the names are ours."""
+
+    bound: dict[str, Value] = field(default_factory=dict)
+
+    def bind(self, value: Value) -> str:
+        """Return the placeholder of `value`."""
+        name = f"v{len(self.bound)}"
+        self.bound[name] = int(value) if isinstance(value, bool) else value
+        return f":{name}"
+
+    def bind_all(self, values: tuple[Any, ...]) -> str:
+        """Return a subquery that yields `values`: one placeholder, however many there are."""
+        return f"(SELECT value FROM json_each({self.bind(msgspec.json.encode(values).decode())}))"
+
+
+def named_job(query: Query) -> str | None:
+    """Return the job whose tasks alone the query asks for, None when it names no single one."""
+    if query.resource.name != "job_tasks":
+        return None
+    for condition in query.filters:
+        if _names_job(condition):
+            return str(condition[0].operand)
+    return None
+
+
+def _names_job(condition: Condition) -> bool:
+    term = condition[0]
+    return (
+        len(condition) == 1
+        and term.attribute.name == "job_uuid"
+        and term.operator == "="
+        and isinstance(term.operand, str)
+    )
+
+
+def job_id_statement(uuid: str) -> Statement:
+    """Return the statement for the id of one job."""
+    return Statement("SELECT id FROM job WHERE uuid = :uuid", {"uuid": uuid})
+
+
+def page_statement(query: Query, scope: Scope) -> Statement:
+    """Return the statement for the ids of the page's rows, in order.
+
+    `scope.job_id` must be the id of `named_job` when the query names one.
+    """
+    values = _Values()
+    where = _where(query, scope, values)
+    limit, offset = values.bind(query.limit), values.bind(query.offset)
+    groups = _distinct_columns(query)
+    chosen = f"min(id) AS id FROM {query.resource.view}{where} GROUP BY {', '.join(groups)}"
+    if not groups:
+        chosen = f"id FROM {query.resource.view}{where}"
+    order = _order_by(query, one_job=scope.job_id is not None)
+    return Statement(f"SELECT {chosen}{order} LIMIT {limit} OFFSET {offset}", values.bound)
+
+
+def count_statement(query: Query, scope: Scope) -> Statement:
+    """Return the statement that counts all rows that match."""
+    values = _Values()
+    where = _where(query, scope, values)
+    groups = _distinct_columns(query)
+    rows = f"{query.resource.view}{where}"
+    if groups:
+        rows = f"(SELECT 1 FROM {rows} GROUP BY {', '.join(groups)})"
+    return Statement(f"SELECT count(*) FROM {rows}", values.bound)
+
+
+def rows_statement(query: Query, ids: list[int]) -> Statement:
+    """Return the statement that reads the records with these ids, in any order."""
+    values = _Values()
+    columns = ", ".join(_column(query, name) for name in RECORDS[query.resource.name]._fields)
+    chosen = values.bind_all(tuple(ids))
+    sql = f"SELECT {columns} FROM {query.resource.view} WHERE id IN {chosen}"
+    return Statement(sql, values.bound)
+
+
+def _column(query: Query, name: str) -> str:
+    wanted = query.select is None or name in query.select or name not in WIDE
+    return name if wanted else f"NULL AS {name}"
+
+
+def _distinct_columns(query: Query) -> list[str]:
+    if not query.distinct or query.select is None or "uuid" in query.select:
+        return []
+    chosen = (query.resource.attributes[name].column for name in query.select)
+    return [column for column in chosen if column]
+
+
+# -- conditions ------------------------------------------------------------------------------------
+
+
+def _where(query: Query, scope: Scope, values: _Values) -> str:
+    parts = [
+        " OR ".join(_term(term, values) for term in condition)
+        for condition in query.filters
+        if scope.job_id is None or not _is_named_job(query, condition)
+    ]
+    if scope.owner_uuid is not None:
+        parts.append(f"owner_uuid = {values.bind(scope.owner_uuid)}")
+    if scope.job_id is not None:
+        parts.append(_of_job(query, scope.job_id, values))
+    return " WHERE " + " AND ".join(f"({part})" for part in parts) if parts else ""
+
+
+def _is_named_job(query: Query, condition: Condition) -> bool:
+    """Return whether the scope's job says the same as this condition."""
+    return _names_job(condition) and condition[0].operand == named_job(query)
+
+
+def _of_job(query: Query, job_id: int, values: _Values) -> str:
+    """Return the condition for the rows of one job: tasks lie together by id."""
+    if query.resource.name == "jobs":
+        return f"id = {values.bind(job_id)}"
+    first, beyond = job_id << JOB_SHIFT, (job_id + 1) << JOB_SHIFT
+    return f"id >= {values.bind(first)} AND id < {values.bind(beyond)}"
+
+
+def _term(term: Term, values: _Values) -> str:
+    column = term.attribute.column
+    assert column is not None
+    if term.attribute.words:
+        return _among_words(term, term.attribute.words)
+    if term.operand is None:
+        return f"{column} IS NULL" if term.operator == "=" else f"{column} IS NOT NULL"
+    comparison = _COMPARISONS.get(term.operator, _plain)(column, term, values)
+    if term.attribute.name == "created_by_job_task_uuid" and term.operator in ("=", "in"):
+        comparison = CREATED_BY.format(comparison.replace(column, "uuid", 1))
+    return f"{comparison} OR {column} IS NULL" if term.nulls else comparison
+
+
+def _plain(column: str, term: Term, values: _Values) -> str:
+    return f"{column} {term.operator} {values.bind(term.operand)}"
+
+
+def _like(column: str, term: Term, values: _Values) -> str:
+    return f"{column} GLOB {values.bind(_translate(term.operand, _GLOB))}"
+
+
+def _ilike(column: str, term: Term, values: _Values) -> str:
+    return f"{column} LIKE {values.bind(_translate(term.operand, _LIKE))} ESCAPE '\\'"
+
+
+def _member(column: str, term: Term, values: _Values) -> str:
+    return f"{column} {term.operator} {values.bind_all(term.operand)}"
+
+
+def _is_a(column: str, term: Term, values: _Values) -> str:
+    return f"substr({column}, 7, 5) IN {values.bind_all(term.operand)}"
+
+
+_COMPARISONS: Mapping[str, Callable[[str, Term, _Values], str]] = {
+    "like": _like,
+    "ilike": _ilike,
+    "in": _member,
+    "not in": _member,
+    "is_a": _is_a,
+}
+
+_GLOB = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
+"""SQLite's LIKE ignores case; its GLOB, with other signs, does not."""
+_LIKE = {"%": "%", "_": "_", "\\": "\\\\"}
+_REGEX = {"%": ".*", "_": "."}
+
+
+def _translate(pattern: str, signs: Mapping[str, str]) -> str:
+    """Return a LIKE `pattern`, where a backslash escapes, in the signs of another language."""
+    pieces = re.findall(r"\\.|.", pattern, re.DOTALL)
+    return "".join(_translate_piece(piece, signs) for piece in pieces)
+
+
+def _translate_piece(piece: str, signs: Mapping[str, str]) -> str:
+    if len(piece) == 1:
+        return signs.get(piece, re.escape(piece) if signs is _REGEX else piece)
+    if signs is _REGEX:
+        return re.escape(piece[1])
+    if signs is _LIKE:
+        return piece if piece[1] in "%_\\" else piece[1]
+    return piece[1] if piece[1] in "%_" else signs.get(piece[1], piece[1])
+
+
+def _among_words(term: Term, words: tuple[str, ...]) -> str:
+    """Return the condition on a column that holds indices of `words`, decided here."""
+    chosen = [str(index) for index, word in enumerate(words) if _holds(term, word)]
+    return f"{term.attribute.column} IN ({', '.join(chosen)})"
+
+
+def _holds(term: Term, word: str) -> bool:
+    """Return whether a text operator holds for `word`, which is never null."""
+    if term.operand is None:
+        return term.operator == "!="
+    return _HOLDS[term.operator](word, term.operand)
+
+
+_HOLDS: Mapping[str, Callable[[str, Any], bool]] = {
+    "=": lambda word, operand: word == operand,
+    "!=": lambda word, operand: word != operand,
+    "<": lambda word, operand: word < operand,
+    "<=": lambda word, operand: word <= operand,
+    ">": lambda word, operand: word > operand,
+    ">=": lambda word, operand: word >= operand,
+    "in": lambda word, operand: word in operand,
+    "not in": lambda word, operand: word not in operand,
+    "like": lambda word, operand: _matches(word, operand, 0),
+    "ilike": lambda word, operand: _matches(word, operand, re.IGNORECASE),
+    "is_a": lambda word, operand: False,
+}
+
+
+def _matches(word: str, pattern: str, flags: int) -> bool:
+    return re.fullmatch(_translate(pattern, _REGEX), word, flags | re.DOTALL) is not None
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+def _order_by(query: Query, *, one_job: bool) -> str:
+    """Return the ORDER BY; within one job qsequence is the order of ids and no two are equal."""
+    keys: list[str] = []
+    for order in query.order:
+        if one_job and order.attribute.name == "qsequence":
+            keys.append("id DESC" if order.descending else "id")
+            break
+        keys.append(_key(order))
+    return " ORDER BY " + ", ".join(keys) if keys else ""
+
+
+def _key(order: Order) -> str:
+    """Return one sort key; null is the largest value, as PostgreSQL has it."""
+    attribute = order.attribute
+    if attribute.kind is Kind.INTEGER or attribute.name in NEVER_NULL:
+        return f"{attribute.column} DESC" if order.descending else f"{attribute.column}"
+    return f"{attribute.column} {'DESC NULLS FIRST' if order.descending else 'NULLS LAST'}"
+
+
+NEVER_NULL = frozenset({"uuid", "owner_uuid", "created_at", "modified_at", "updated_at", "state"})
+"""Sorted plainly, so that an index serves."""
