@@ -1,0 +1,29 @@
+"""``jobtasks agent``: run tasks of a server on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+
+@click.command(name="agent")
+@click.option("--server", required=True, metavar="URL", help="Address of the server.")
+@click.option("--token-file", required=True, metavar="FILE", help="Holds the agent token.")
+@click.option("--node-dir", required=True, metavar="DIR", help="The node's own directory.")
+@click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time; default: cores.")
+@click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
+def command(
+    server: str, token_file: str, node_dir: str, slots: int | None, pass_env: tuple[str, ...]
+) -> None:
+    """Run tasks of a server on this machine until TERM: then end them in good order.
+
+    This process becomes the keeper, which starts the agent and starts it again when it dies.
+    """
+    words = [sys.executable, "-m", "jobtasks.agent.keeper"]
+    words += ["--server", server, "--token-file", token_file, "--node-dir", node_dir]
+    words += ["--slots", str(slots)] if slots else []
+    for name in pass_env:
+        words += ["--pass-env", name]
+    os.execv(sys.executable, words)

@@ -1,0 +1,159 @@
+"""The HTTP client of the command line."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, BinaryIO, Self, TypeVar
+
+import httpx
+
+from jobtasks.cli.problems import Problem
+from jobtasks.cli.state import Address
+from jobtasks.core.errors import JobTasksError, RequestError, Unavailable
+
+Result = TypeVar("Result")
+
+API_PATH = "/arvados/v1"
+
+ANSWER_SECONDS = 60.0
+"""The longest silence while an answer is awaited, beside the time a request waits by itself."""
+
+DELAY_SECONDS_MAX = 5.0
+"""The longest delay between two tries."""
+
+NOTICE_DELAY_SECONDS = 1.0
+"""Once the delays are longer than this, the user is told what is waited for."""
+
+REPEATED = frozenset((429, 502, 503, 504))
+"""Statuses that mean: later perhaps."""
+
+_KINDS: list[type[JobTasksError]] = [RequestError, *RequestError.__subclasses__()]
+
+_ERRORS = {kind.status: kind for kind in _KINDS}
+
+
+class Client:
+    """Calls to one server; `find` says where it is, again after each failure to reach it."""
+
+    def __init__(
+        self,
+        find: Callable[[], Address],
+        patience_seconds: float = 0.0,
+        notice: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._find = find
+        self._patience_seconds = patience_seconds
+        self._notice = notice
+        self._address = find()
+        self._http = httpx.Client(trust_env=False, timeout=ANSWER_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: Any) -> Any:
+        """GET; the answer's JSON value. Lists and objects in the query travel as JSON."""
+        return self._repeated(lambda: self._json("GET", path, query, None))
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """POST; the answer's JSON value. Repeated only while it surely was not received."""
+        return self._repeated(lambda: self._json("POST", path, {}, body), httpx.ConnectError)
+
+    def copy(self, path: str, target: BinaryIO, **query: Any) -> None:
+        """GET a text as it comes and write it to `target`; a broken answer is taken up again."""
+        written = 0
+
+        def copy_rest() -> None:
+            nonlocal written
+            skip = written
+            with self._http.stream("GET", self._url(path), **self._arguments(query, None)) as got:
+                _check(got)
+                for chunk in got.iter_bytes():
+                    rest = chunk[skip:]
+                    skip -= len(chunk) - len(rest)
+                    target.write(rest)
+                    written += len(rest)
+
+        self._repeated(copy_rest)
+        target.flush()
+
+    def _json(self, method: str, path: str, query: dict[str, Any], body: Any) -> Any:
+        answer = self._http.request(method, self._url(path), **self._arguments(query, body))
+        _check(answer)
+        return answer.json()
+
+    def _url(self, path: str) -> str:
+        return self._address.url.removesuffix(API_PATH) + API_PATH + path
+
+    def _arguments(self, query: dict[str, Any], body: Any) -> dict[str, Any]:
+        return {
+            "headers": {"Authorization": f"Bearer {self._address.token}"},
+            "params": {
+                name: _in_query(value) for name, value in query.items() if value is not None
+            },
+            "json": body,
+        }
+
+    def _repeated(
+        self,
+        call: Callable[[], Result],
+        repeatable: type[httpx.TransportError] = httpx.TransportError,
+    ) -> Result:
+        deadline = time.monotonic() + self._patience_seconds
+        delay = 0.05
+        while True:
+            try:
+                return call()
+            except (httpx.TransportError, Unavailable) as error:
+                is_repeatable = isinstance(error, (repeatable, Unavailable))
+                if not is_repeatable or time.monotonic() >= deadline:
+                    raise _away(self._address, error) from error
+                if delay > NOTICE_DELAY_SECONDS:
+                    self._notice(f"the server is away ({error}); waiting for it")
+            time.sleep(delay * random.uniform(0.75, 1.25))
+            delay = min(delay * 2, DELAY_SECONDS_MAX)
+            self._address = self._find()
+
+
+def _in_query(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _away(address: Address, error: Exception) -> JobTasksError:
+    if isinstance(error, Unavailable):
+        return error
+    return Problem(
+        f"the server at {address.url} cannot be reached: {error or type(error).__name__}",
+        "start it with `jobtasks serve`, or check JOBTASKS_URL",
+    )
+
+
+def _check(answer: httpx.Response) -> None:
+    """Raise what a refusal means."""
+    if answer.is_success:
+        return
+    answer.read()
+    if answer.status_code in REPEATED:
+        raise Unavailable(*_messages(answer))
+    kind = _ERRORS.get(answer.status_code)
+    if kind is None:
+        raise Problem(f"the server answered {answer.status_code}: {'; '.join(_messages(answer))}")
+    raise kind(*_messages(answer))
+
+
+def _messages(answer: httpx.Response) -> list[str]:
+    try:
+        return [str(message) for message in answer.json()["errors"]]
+    except (ValueError, KeyError, TypeError):
+        return [answer.text[:200] or answer.reason_phrase]

@@ -1,0 +1,108 @@
+"""The command ``jobtasks``: its subcommands, and how every error ends."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from jobtasks.cli.problems import ExitCode, exit_code_of, hint_of
+from jobtasks.core.errors import JobTasksError
+
+COMMANDS = {
+    "run": "Run a job here and now, with progress; print its output.",
+    "submit": "Give a job to a server; print its uuid.",
+    "wait": "Wait until a job has ended.",
+    "job": "Look at jobs; cancel or retry them.",
+    "task": "Look at a task, its attempts and their logs.",
+    "serve": "Run the server.",
+    "agent": "Run tasks of a server on this machine.",
+}
+"""Every subcommand, in the order of ``--help``; each lives in the module of its name."""
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand when it is used: ``serve`` needs no HTTP client, ``run`` no server."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All names, newcomers' commands first."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"jobtasks.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line each, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 all succeeded, 1 the job failed, 2 usage, 3 not found, 4 cancelled, "
+    "124 timeout, 125 infrastructure.",
+)
+@click.version_option(package_name="jobtasks", prog_name="jobtasks")
+def cli() -> None:
+    """Run jobs made of tasks: a running task creates more, what dies is tried again."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code; never with a traceback.
+
+    ``JOBTASKS_DEBUG=1`` shows the traceback of an error.
+    """
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result = cli.main(arguments, prog_name="jobtasks", standalone_mode=False)
+        return result if isinstance(result, int) else ExitCode.OK
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (as `head` does); nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except JobTasksError as error:
+        return _report(str(error), hint_of(error), exit_code_of(error))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _report(f"{error.strerror or error}{where}", "", ExitCode.INFRASTRUCTURE)
+    except Exception as error:
+        return _report(
+            f"internal error: {type(error).__name__}: {error}",
+            "JOBTASKS_DEBUG=1 shows where it happened",
+            ExitCode.INFRASTRUCTURE,
+        )
+
+
+def _report(message: str, hint: str, exit_code: ExitCode) -> ExitCode:
+    """One line that says what went wrong, perhaps one that says what to do; the exit code."""
+    if os.environ.get("JOBTASKS_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    click.echo("jobtasks: " + " ".join(message.split()), err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""``jobtasks run``: a job here and now."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from jobtasks.cli.client import Client
+from jobtasks.cli.description import CommandAfterDashes, describes_a_job, job_body
+from jobtasks.cli.embedded import EmbeddedServer
+from jobtasks.cli.failures import explain_failure
+from jobtasks.cli.options import state_option
+from jobtasks.cli.problems import OF_STATE, ExitCode, Problem
+from jobtasks.cli.progress import Meter, meter
+from jobtasks.cli.servers import RUN_PATIENCE_SECONDS, address_of_environment, answers, connect
+from jobtasks.cli.state import StateDirectory
+from jobtasks.cli.waiting import wait_for_end
+
+LOOK_SECONDS = 0.5
+"""How often the bars are brought up to date."""
+
+
+@click.command(name="run", cls=CommandAfterDashes)
+@describes_a_job
+@click.option("--resume", is_flag=True, help="Take up the job that an earlier run left (or JOB).")
+@state_option
+def command(
+    script: str | None,
+    parameters: tuple[tuple[str, Any], ...],
+    constraints: tuple[tuple[str, Any], ...],
+    input_path: str | None,
+    resume: bool,
+    state: StateDirectory,
+) -> int:
+    """Run SCRIPT, an executable file, or the command after -- as a job, here and now.
+
+    Shows how far it is on stderr, prints its output on stdout, ends with its exit code. It needs
+    no server: without one it starts its own for as long as the job takes. Ctrl-C leaves the job;
+    `jobtasks run --resume` goes on with it.
+    """
+    body = None
+    if not resume:
+        body = job_body(script, parameters, (("output", "last"), *constraints), input_path)
+    elif parameters or constraints or input_path:
+        raise click.UsageError("--resume takes up a job as it is: without -p, -c, --input.")
+    with meter(sys.stderr) as shown, _server(state, shown) as (client, is_ours):
+        job_uuid = _create(client, body) if body else _unfinished(client, script, state)
+        state.remember_run(job_uuid)
+        with _leaving_on_ctrl_c(job_uuid, state, is_ours):
+            job = _follow(client, job_uuid, shown)
+            exit_code = _report(client, job, state)
+    state.forget_run()
+    return exit_code
+
+
+@contextmanager
+def _server(state: StateDirectory, shown: Meter) -> Iterator[tuple[Client, bool]]:
+    """A client of the server of the environment, else of the state directory, else of our own."""
+    if address_of_environment(state) or answers(state):
+        with connect(state, RUN_PATIENCE_SECONDS, shown.say) as client:
+            yield client, False
+        return
+    with EmbeddedServer(state) as server:
+        with Client(server.address, RUN_PATIENCE_SECONDS, shown.say) as client:
+            yield client, True
+
+
+def _create(client: Client, body: dict[str, Any]) -> str:
+    return str(client.post("/jobs", {"job": body})["uuid"])
+
+
+def _unfinished(client: Client, named: str | None, state: StateDirectory) -> str:
+    """The job to resume: the named one, the one that the last run left, or the newest."""
+    if named or state.last_run:
+        return named or state.last_run
+    jobs = client.get(
+        "/jobs",
+        filters=[["state", "in", ["Queued", "Running"]]],
+        order=["created_at desc"],
+        limit=1,
+    )["items"]
+    if not jobs:
+        raise Problem(
+            "no job is left to resume", "`jobtasks job list` shows all", ExitCode.NOT_FOUND
+        )
+    return str(jobs[0]["uuid"])
+
+
+def _follow(client: Client, job_uuid: str, shown: Meter) -> dict[str, Any]:
+    """Show how far the job is until it has ended."""
+    shown.say(f"job {job_uuid}")
+
+    def look() -> None:
+        shown.show(client.get(f"/jobs/{job_uuid}/levels")["items"])
+
+    return wait_for_end(client, job_uuid, None, LOOK_SECONDS, look)
+
+
+def _report(client: Client, job: dict[str, Any], state: StateDirectory) -> ExitCode:
+    exit_code = OF_STATE[job["state"]]
+    if exit_code is ExitCode.OK:
+        client.copy(f"/jobs/{job['uuid']}/output", sys.stdout.buffer)
+    elif exit_code is ExitCode.JOB_FAILED:
+        for line in explain_failure(client, job, state.option):
+            click.echo(line, err=True)
+    else:
+        click.echo(f"job {job['uuid']} was cancelled", err=True)
+    return exit_code
+
+
+@contextmanager
+def _leaving_on_ctrl_c(job_uuid: str, state: StateDirectory, is_ours: bool) -> Iterator[None]:
+    """Ctrl-C and TERM leave the job, and say how to take it up again."""
+    earlier = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        resume = f"jobtasks run --resume{state.option}"
+        if is_ours:
+            click.echo(f"\nstopping; the job stays. Go on with: {resume}", err=True)
+        else:
+            click.echo(f"\nthe job goes on at its server. Watch it with: {resume}", err=True)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,55 @@
+"""``jobtasks serve``: run the server."""
+
+from __future__ import annotations
+
+import click
+
+from jobtasks.cli.embedded import end_with_parent
+from jobtasks.cli.options import ListenAddress, state_option
+from jobtasks.cli.state import StateDirectory
+
+
+@click.command(name="serve")
+@state_option
+@click.option(
+    "--listen",
+    type=ListenAddress(),
+    default="127.0.0.1:7070",
+    show_default=True,
+    help="Where to accept; port 0 takes a free one.",
+)
+@click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time here; default: cores.")
+@click.option("--no-agent", is_flag=True, help="Run no tasks on this machine.")
+@click.option("--handover", is_flag=True, help="At TERM leave the tasks to the next server.")
+@click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
+@click.option("--end-with-parent", "parent", type=int, hidden=True)
+def command(
+    state: StateDirectory,
+    listen: tuple[str, int],
+    slots: int | None,
+    no_agent: bool,
+    handover: bool,
+    pass_env: tuple[str, ...],
+    parent: int | None,
+) -> int:
+    """Serve the API, manage jobs and, unless --no-agent, run their tasks on this machine.
+
+    Prints `ready URL` when it accepts; the administrator's token is in DIR/admin.token. TERM ends
+    it in good order: running tasks are stopped, and start again with the next server.
+    """
+    if parent is not None:
+        end_with_parent(parent)
+    from jobtasks.api.server import ServeOptions, serve
+
+    host, port = listen
+    return serve(
+        ServeOptions(
+            state=state.path,
+            host=host,
+            port=port,
+            slots=slots,
+            agent=not no_agent,
+            handover=handover,
+            pass_env=pass_env,
+        )
+    )

@@ -1,0 +1,63 @@
+"""``jobtasks task``: a task, its attempts and their logs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from jobtasks.cli.failures import cause_of
+from jobtasks.cli.options import format_option, state_option
+from jobtasks.cli.output import Column, key, print_list, print_record
+from jobtasks.cli.servers import look
+from jobtasks.cli.state import StateDirectory
+
+ATTEMPT_COLUMNS: list[Column] = [
+    ("attempt", key("number")),
+    ("state", key("state")),
+    ("node", key("node")),
+    ("slot", key("slot")),
+    ("started", key("started_at")),
+    ("finished", key("finished_at")),
+    ("peak KiB", key("peak_memory_kib")),
+    ("log bytes", key("log_bytes")),
+    ("ended by", lambda attempt: cause_of(attempt) if attempt.get("finished_at") else None),
+]
+
+
+@click.group(name="task")
+def command() -> None:
+    """Look at a task, its attempts and their logs."""
+
+
+@command.command(name="show")
+@click.argument("task")
+@state_option
+@format_option
+def show(task: str, state: StateDirectory, form: str) -> None:
+    """Show the record of TASK."""
+    with look(state) as client:
+        print_record(client.get(f"/job_tasks/{task}"), form)
+
+
+@command.command(name="log")
+@click.argument("task")
+@click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Not the newest one.")
+@click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this stream.")
+@state_option
+def log(task: str, attempt: int | None, stream: str | None, state: StateDirectory) -> None:
+    """Print what an attempt of TASK wrote, stdout and stderr in order of arrival."""
+    with look(state) as client:
+        target = sys.stdout.buffer
+        client.copy(f"/job_tasks/{task}/log", target, attempt=attempt, stream=stream)
+
+
+@command.command(name="attempts")
+@click.argument("task")
+@state_option
+@format_option
+def attempts(task: str, state: StateDirectory, form: str) -> None:
+    """List the attempts of TASK: when and where they ran, what ended them."""
+    with look(state) as client:
+        items = client.get(f"/job_tasks/{task}/attempts")["items"]
+    print_list(items, ATTEMPT_COLUMNS, form)
