@@ -75,11 +75,24 @@ def token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def attempt_token(key: bytes, attempt_id: int, agent_id: int) -> str:
+def attempt_token(key: bytes, attempt_id: int) -> str:
     """Return an attempt's token (R32), derived, so that an assignment can be repeated.
 
+    It names its attempt, so that no index over tokens is needed and a dead one is recognised.
     Letters and digits only: the oldest clients send nothing else.
     """
-    message = f"attempt {attempt_id} {agent_id}".encode()
-    number = int.from_bytes(hmac.digest(key, message, "sha256"), "big")
-    return base36(number, 50)
+    digest = hmac.digest(key, f"attempt {attempt_id}".encode(), "sha256")
+    secret = base36(int.from_bytes(digest, "big"), 38)
+    return f"a{base36(attempt_id, 11)}{secret}"
+
+
+def attempt_of_token(token: str) -> int | None:
+    """Return the attempt that a token claims to be of, None when it is of another kind."""
+    if len(token) == 50 and token[0] == "a" and token.isascii() and token.isalnum():
+        return int(token[1:12], 36)
+    return None
+
+
+def make_token(random_below: Callable[[int], int]) -> str:
+    """Return a new token for a person or an agent."""
+    return "u" + base36(random_below(36**49), 49)

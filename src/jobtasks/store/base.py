@@ -8,13 +8,17 @@ for. A work function must not keep its Tx.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
 """What a column holds; JSON is text, times are Unix microseconds."""
+
+
+Values = Mapping[str, Value] | Sequence[Value]
+"""Values of one execution: by name, or by position where a query has ``?``."""
 
 
 class Tx(Protocol):
@@ -36,12 +40,20 @@ class Tx(Protocol):
         """Execute a write; return how many rows it changed: 0 is an answer."""
         ...
 
-    def run_many(self, query: str, rows: Iterable[Mapping[str, Value]], /) -> int:
+    def run_many(self, query: str, rows: Iterable[Values], /) -> int:
         """Execute a write once per row of values; return how many rows changed in all."""
         ...
 
     def add(self, query: str, /, **values: Value) -> int:
         """Execute an insert and return the new row's id."""
+        ...
+
+    def lock_jobs(self, job_ids: Iterable[int], /) -> None:
+        """Lock these jobs' rows, in order of id, until the transaction ends.
+
+        Every method that changes a job's tasks begins with it, so that what it reads of the
+        frontier stays true. A database with a single writer has nothing to do.
+        """
         ...
 
     def text(self, statement: str, values: Mapping[str, Value], /) -> list[tuple[Any, ...]]:

@@ -63,7 +63,7 @@ CREATE TABLE node (
 );
 
 CREATE TABLE agent (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused
     node_id INTEGER NOT NULL,
     incarnation TEXT NOT NULL,
     live INTEGER NOT NULL DEFAULT 1,
@@ -75,7 +75,7 @@ CREATE TABLE agent (
 CREATE INDEX agent_live ON agent (lease_until) WHERE live = 1;
 
 CREATE TABLE job (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused
     uuid TEXT NOT NULL UNIQUE,
     owner_uuid TEXT NOT NULL,
     created_at INTEGER NOT NULL,
@@ -158,10 +158,11 @@ CREATE INDEX lane_live ON lane (shape_id, job_id) WHERE live = 1 AND ready > 0;
 
 -- What one attempt created in one sequence with one shape; published or deleted as a whole (R3, R4).
 CREATE TABLE batch (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused
     job_id INTEGER NOT NULL,
     sequence INTEGER NOT NULL,
-    shape_id INTEGER NOT NULL,
+    own TEXT NOT NULL DEFAULT '{}', -- the tasks' own constraints, normalised
+    shape_id INTEGER NOT NULL, -- follows from own and the job's constraints
     creator_task_id INTEGER,
     creator_attempt_id INTEGER,
     state INTEGER NOT NULL CHECK (state IN (0, 1, 2)), -- latent, published, dead
@@ -169,11 +170,11 @@ CREATE TABLE batch (
     ready INTEGER NOT NULL CHECK (ready >= 0), -- tasks that were never claimed
     head INTEGER NOT NULL -- id of the first task that was never claimed
 );
-CREATE INDEX batch_latent ON batch (creator_attempt_id, sequence, shape_id) WHERE state = 0;
+CREATE INDEX batch_latent ON batch (creator_attempt_id, sequence) WHERE state = 0;
 CREATE INDEX batch_head ON batch (job_id, sequence, shape_id, head) WHERE state = 1 AND ready > 0;
 CREATE INDEX batch_dead ON batch (id) WHERE state = 2;
 CREATE INDEX batch_creator ON batch (creator_task_id) WHERE creator_task_id IS NOT NULL;
-CREATE INDEX batch_job ON batch (job_id);
+CREATE INDEX batch_job ON batch (job_id, shape_id);
 
 CREATE TABLE task (
     id INTEGER PRIMARY KEY,
@@ -218,7 +219,7 @@ CREATE INDEX requeue_due ON requeue (job_id, sequence, shape_id, task_id) WHERE 
 CREATE INDEX requeue_wait ON requeue (not_before) WHERE due = 0;
 
 CREATE TABLE attempt (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused
     task_id INTEGER NOT NULL,
     job_id INTEGER NOT NULL,
     number INTEGER NOT NULL,
@@ -246,7 +247,6 @@ CREATE TABLE attempt (
     log_dropped_bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX attempt_task ON attempt (task_id, number);
-CREATE UNIQUE INDEX attempt_token ON attempt (token_hash) WHERE state < 2;
 CREATE INDEX attempt_node_live ON attempt (node_id) WHERE state < 3;
 CREATE INDEX attempt_job_live ON attempt (job_id, node_id) WHERE state < 3;
 

@@ -1,0 +1,32 @@
+"""When leases must be given anew: time in which no renewal could be taken does not count (R33)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobtasks.core.settings import Settings
+
+MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Both clocks, read together."""
+
+    wall: int
+    """Unix time in microseconds; may be stepped."""
+    monotonic_seconds: float
+
+
+def is_gap(previous: Reading | None, now: Reading, settings: Settings) -> bool:
+    """Return whether leases must be renewed before any is found to have run out.
+
+    True at start and take-over (`previous` None), when the manager was not at work for too long,
+    and when the wall clock was stepped, in either direction.
+    """
+    if previous is None:
+        return True
+    elapsed_seconds = now.monotonic_seconds - previous.monotonic_seconds
+    stepped_seconds = (now.wall - previous.wall) / MICROSECONDS - elapsed_seconds
+    limit = settings.clock_gap_seconds
+    return elapsed_seconds > limit or abs(stepped_seconds) > limit

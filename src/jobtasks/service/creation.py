@@ -1,0 +1,239 @@
+"""How an attempt creates tasks: one arrival, one batch per sequence and constraints (R2, R6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from jobtasks.core import resources
+from jobtasks.core.constraints import Constraints
+from jobtasks.core.errors import Invalid, StaleAttempt
+from jobtasks.core.identifiers import task_id
+from jobtasks.core.states import BatchState, TaskState
+from jobtasks.service import shapes
+from jobtasks.service.context import Caller, Context
+from jobtasks.service.ledger import Ledger
+from jobtasks.store.records import JobRecord, TaskRecord
+
+SEQUENCE_MAX = 2**31 - 1
+JOB_TASKS = resources.RESOURCES["job_tasks"]
+EMPTY_OBJECT = "{}"
+IGNORED = frozenset(
+    {
+        *("progress", "success", "output", "state", "attempts", "log"),
+        *("started_at", "finished_at", "failed_count", "failed_at", "failed_log"),
+    }
+)
+"""Attributes that a create may carry without effect (R2)."""
+
+encode_json = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class BulkCreated:
+    """What a create made."""
+
+    count: int
+    first_qsequence: int
+    uuids: list[str]
+
+
+NewTask = tuple[int, str, str, str | None]
+"""A task to create, checked: sequence; parameters, runtime_constraints and command as JSON text."""
+
+
+@dataclass
+class Batch:
+    """A batch that tasks of this arrival go to."""
+
+    id: int
+    count: int = 0
+
+
+def create_children(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -> BulkCreated:
+    """Create the tasks that a running attempt asks for; all or nothing.
+
+    Raises:
+        Invalid: an item breaks a rule; the sentence names its place when there are several.
+        StaleAttempt: the attempt is over.
+    """
+    assert caller.job_id is not None and caller.task_id is not None
+    ctx.tx.lock_jobs([caller.job_id])
+    job = ctx.tx.one(JobRecord, "job_by_id", job_id=caller.job_id)
+    creator = ctx.tx.one(TaskRecord, "task_by_id", task_id=caller.task_id)
+    if job is None or creator is None:
+        raise StaleAttempt
+    _check_count(ctx, job, len(items))
+    tasks = [_checked(ctx, job, creator, item, place) for place, item in enumerate(items)]
+    return _store(ctx, caller, job, tasks)
+
+
+def _check_count(ctx: Context, job: JobRecord, count: int) -> None:
+    if not count:
+        raise Invalid("job_tasks must name at least one task")
+    if count > ctx.settings.bulk_tasks_max:
+        raise Invalid(f"One call may create at most {ctx.settings.bulk_tasks_max} tasks.")
+    existing = job.todo + job.running_tasks + job.done + job.failed
+    if existing + count > ctx.settings.tasks_per_job_max:
+        raise Invalid(f"A job may have at most {ctx.settings.tasks_per_job_max} tasks.")
+
+
+def _checked(
+    ctx: Context, job: JobRecord, creator: TaskRecord, item: dict[str, Any], place: int
+) -> NewTask:
+    try:
+        return _new_task(ctx, job, creator, item)
+    except Invalid as problem:
+        if not place:
+            raise
+        raise Invalid(*(f"task {place}: {message}" for message in problem.messages)) from None
+
+
+def _new_task(ctx: Context, job: JobRecord, creator: TaskRecord, item: dict[str, Any]) -> NewTask:
+    parameters, constraints, command = EMPTY_OBJECT, EMPTY_OBJECT, None
+    sequence = creator.sequence + 1
+    for name, value in item.items():
+        if name == "parameters":
+            parameters = _object_text(ctx, name, value)
+        elif name == "sequence":
+            sequence = sequence if value in (None, "") else _sequence(value)
+        elif name in ("runtime_constraints", "resource_limits"):
+            constraints = _object_text(ctx, "runtime_constraints", value)
+            shapes.task_constraints(constraints)
+        elif name == "command":
+            command = command_text(ctx, value)
+        elif name not in IGNORED:
+            _check_fixed(job, creator, name, value)
+    return sequence, parameters, constraints, command
+
+
+def _object_text(ctx: Context, name: str, value: Any) -> str:
+    if value is None or value == "":
+        return EMPTY_OBJECT
+    if type(value) is not dict:
+        value = resources.coerce(JOB_TASKS.attributes[name], value)
+    return object_text(ctx, name, value)
+
+
+def object_text(ctx: Context, name: str, value: Mapping[str, Any]) -> str:
+    """Return a JSON object as the text that is stored, within its limit (R40)."""
+    try:
+        text = encode_json(value).decode()
+    except (UnicodeEncodeError, RecursionError):
+        raise Invalid(f"{name} holds text that is not valid Unicode") from None
+    check_size(ctx, name, text)
+    return text
+
+
+def command_text(ctx: Context, value: Any) -> str | None:
+    """Return a command as the text that is stored, None when there is none (R39)."""
+    if value is None or value == "" or value == []:
+        return None
+    words = resources.coerce(JOB_TASKS.attributes["command"], value)
+    text = encode_json(words).decode()
+    check_size(ctx, "command", text)
+    return text
+
+
+def check_size(ctx: Context, name: str, text: str) -> None:
+    """Raise `Invalid` when one attribute's text is past its limit in bytes (R40)."""
+    limit = ctx.settings.record_bytes_max
+    if len(text) > limit or (len(text) > limit // 4 and len(text.encode()) > limit):
+        raise Invalid(f"{name} is larger than {limit} bytes")
+
+
+def _sequence(value: Any) -> int:
+    sequence = resources.coerce(JOB_TASKS.attributes["sequence"], value)
+    if not 0 <= sequence <= SEQUENCE_MAX:
+        raise Invalid(f"sequence must be an integer from 0 to {SEQUENCE_MAX}")
+    return int(sequence)
+
+
+def _check_fixed(job: JobRecord, creator: TaskRecord, name: str, value: Any) -> None:
+    """Refuse a value for what the server gives, unless it says what will be so anyway (R2)."""
+    expected = {"job_uuid": job.uuid, "created_by_job_task_uuid": creator.uuid}
+    attribute = resources.attribute(JOB_TASKS, name)
+    if attribute.ignored or value in (None, "", 0) or value == expected.get(name):
+        return
+    if name in expected:
+        raise Invalid(f"{name} can only be {expected[name]} here: the attempt's own")
+    if name == "owner_uuid" and value == job.owner_uuid:
+        return
+    raise Invalid(f"{name} is given by the server")
+
+
+def _store(ctx: Context, caller: Caller, job: JobRecord, tasks: list[NewTask]) -> BulkCreated:
+    count = len(tasks)
+    following = ctx.tx.value("tally_take_qsequences", job_id=job.id, count=count)
+    first = int(following) - count
+    first_id = task_id(job.id, first)
+    uuids = ctx.world.uuids.make_many("job_task", ctx.now, count)
+    batches: dict[tuple[int, str], Batch] = {}
+    rows = []
+    for offset, (task, uuid) in enumerate(zip(tasks, uuids, strict=True)):
+        key = (task[0], task[2])
+        batch = batches.get(key)
+        if batch is None:
+            batch = batches[key] = _batch(ctx, caller, job, key, first_id + offset)
+        batch.count += 1
+        rows.append((first_id + offset, uuid, batch.id, *task, ctx.now, ctx.now))
+    ctx.tx.run_many("task_add", rows)
+    _count(ctx, job.id, batches)
+    return BulkCreated(count, first, uuids)
+
+
+def _batch(ctx: Context, caller: Caller, job: JobRecord, key: tuple[int, str], head: int) -> Batch:
+    """Return the attempt's latent batch of this sequence and constraints, made when it has none."""
+    sequence, constraints = key
+    own = shapes.task_constraints(constraints)
+    found = ctx.tx.value(
+        "batch_latent",
+        attempt_id=caller.attempt_id,
+        sequence=sequence,
+        own=shapes.encode(own),
+    )
+    if found is not None:
+        return Batch(int(found))
+    if not ctx.tx.run("attempt_children", attempt_id=caller.attempt_id, count=1):
+        raise StaleAttempt
+    return Batch(add_batch(ctx, job, sequence, own, caller, head, BatchState.LATENT))
+
+
+def add_batch(
+    ctx: Context,
+    job: JobRecord,
+    sequence: int,
+    own: Constraints,
+    creator: Caller | None,
+    head: int,
+    state: BatchState,
+    size: int = 0,
+) -> int:
+    """Add a batch of `size` tasks of a job and return its id; `head` is its first task's id."""
+    shape_id = shapes.shape_for_job(
+        ctx, job.id, shapes.job_constraints(job.runtime_constraints), own
+    )
+    return ctx.tx.add(
+        "batch_add",
+        job_id=job.id,
+        sequence=sequence,
+        own=shapes.encode(own),
+        shape_id=shape_id,
+        creator_task_id=creator.task_id if creator else None,
+        creator_attempt_id=creator.attempt_id if creator else None,
+        state=int(state),
+        size=size,
+        head=head,
+    )
+
+
+def _count(ctx: Context, job_id: int, batches: dict[tuple[int, str], Batch]) -> None:
+    ledger = Ledger(ctx)
+    for (sequence, _), batch in batches.items():
+        if batch.count:
+            ctx.tx.run("batch_grow", batch_id=batch.id, count=batch.count)
+            ledger.add(job_id, sequence, TaskState.WAITING, batch.count)
+    ledger.flush()

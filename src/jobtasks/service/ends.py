@@ -1,0 +1,334 @@
+"""How an attempt's end is recorded: verdict, retry, children, counters (R4, R10–R15, R39)."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import msgspec
+
+from jobtasks.core import placement, retry
+from jobtasks.core.constraints import Needs
+from jobtasks.core.retry import Again, Cause, GiveUp, Spent
+from jobtasks.core.states import AttemptState, TaskState
+from jobtasks.core.verdict import Verdict, command_record, judge
+from jobtasks.protocol.messages import STDERR_TAIL_BYTES_MAX, Ended
+from jobtasks.service import fleet, shapes
+from jobtasks.service.context import Context
+from jobtasks.service.ledger import Ledger
+
+MICROSECONDS = 1_000_000
+MARK = "[jobtasks] "
+"""Begins the one line that we add to a failure's log (R13)."""
+
+
+class EndFacts(NamedTuple):
+    """What deciding an attempt's end needs."""
+
+    id: int
+    task_id: int
+    job_id: int
+    number: int
+    node_id: int
+    agent_id: int
+    state: int
+    shape_id: int
+    memory_kib: int
+    children: int
+    stop: str | None
+    task_uuid: str
+    sequence: int
+    progress: float | None
+    success: int | None
+    command: str | None
+    spent: str | None
+    job_uuid: str
+    script: str | None
+    runtime_constraints: str
+    needs: str
+
+
+class BatchRow(NamedTuple):
+    """A latent batch of an attempt."""
+
+    id: int
+    sequence: int
+    shape_id: int
+    size: int
+    ready: int
+
+
+def record_end(ctx: Context, ledger: Ledger, ended: Ended, node_id: int) -> bool:
+    """Record how an attempt ended, once; return whether it is on record (now or before).
+
+    An attempt of another node is none of this agent's business and is acknowledged unseen.
+    """
+    facts = ctx.tx.one(EndFacts, "attempt_end_facts", attempt_id=ended.attempt)
+    if facts is None or facts.node_id != node_id or facts.state == AttemptState.ENDED:
+        return True
+    ledger.live[facts.job_id] -= 1
+    ledger.touch(facts.job_id)
+    if facts.state == AttemptState.STOPPING:
+        _record_gone(ctx, ended)
+    else:
+        _decide(ctx, ledger, facts, ended)
+    return True
+
+
+def _record_gone(ctx: Context, ended: Ended) -> None:
+    ctx.tx.run(
+        "attempt_gone",
+        attempt_id=ended.attempt,
+        now=ctx.now,
+        exit_code=ended.exit_code,
+        signal=ended.signal,
+        peak_memory_kib=ended.peak_memory_kib,
+        run_seconds=ended.run_seconds,
+        log_bytes=ended.log_bytes,
+        log_dropped_bytes=ended.log_dropped_bytes,
+    )
+    if ended.stderr_tail:
+        _put_tail(ctx, ended.attempt, ended.stderr_tail, "")
+
+
+def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None:
+    spent = msgspec.json.decode(facts.spent, type=Spent) if facts.spent else Spent()
+    needs = shapes.decode_needs(facts.needs)
+    progress, success = _record_of(facts, ended, needs, spent)
+    verdict = judge(progress, success)
+    cause = retry.cause_of(ended.kind, ended.exit_code)
+    if verdict is Verdict.TEMPORARY and cause in retry.STOPS:
+        wait_again(ctx, ledger, facts)
+        _close(ctx, facts, ended, cause, ended.reason, counted=False)
+    elif verdict is Verdict.COMPLETE:
+        _complete(ctx, ledger, facts, progress, success)
+        _close(ctx, facts, ended, cause, ended.reason, counted=False)
+    elif verdict is Verdict.FAILED:
+        reason = ended.reason or _own_verdict(facts, ended)
+        _fail(ctx, ledger, facts, spent, progress)
+        _close(ctx, facts, ended, cause, reason, counted=True)
+    else:
+        _retry(ctx, ledger, facts, ended, spent, needs, cause)
+
+
+def _record_of(
+    facts: EndFacts, ended: Ended, needs: Needs, spent: Spent
+) -> tuple[float | None, bool | None]:
+    """Return (progress, success) as they are, or as the agent writes them for a command (R39)."""
+    success = None if facts.success is None else bool(facts.success)
+    runs_command = facts.command is not None or facts.script is None
+    if not runs_command or success is not None or ended.kind != "exit":
+        return facts.progress, success
+    attempts_left = bool(needs.max_attempts) and spent.own + 1 < needs.max_attempts
+    exit_code = None if ended.signal else ended.exit_code
+    return command_record(exit_code, attempts_left)
+
+
+def _own_verdict(facts: EndFacts, ended: Ended) -> str:
+    """Return what to add to the log of a task that failed by its own verdict: nothing, mostly."""
+    if facts.success is not None:
+        return ""
+    return f"the command ended with exit code {ended.exit_code}"
+
+
+def _complete(
+    ctx: Context, ledger: Ledger, facts: EndFacts, progress: float | None, success: bool | None
+) -> None:
+    ctx.tx.run(
+        "task_finish",
+        task_id=facts.task_id,
+        attempt_id=facts.id,
+        state=int(TaskState.COMPLETE),
+        progress=progress,
+        success=success,
+        now=ctx.now,
+    )
+    ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.COMPLETE)
+    if facts.children:
+        for batch in ctx.tx.all(BatchRow, "batches_of_attempt", attempt_id=facts.id):
+            ledger.make_ready(facts.job_id, batch.sequence, batch.shape_id, batch.ready)
+        ctx.tx.run("batches_publish", attempt_id=facts.id)
+
+
+def _bury_children(ctx: Context, ledger: Ledger, facts: EndFacts) -> None:
+    """Let the children of an attempt that did not complete its task vanish (R4)."""
+    if facts.children:
+        for batch in ctx.tx.all(BatchRow, "batches_of_attempt", attempt_id=facts.id):
+            ledger.add(facts.job_id, batch.sequence, TaskState.WAITING, -batch.size)
+        ctx.tx.run("batches_bury", attempt_id=facts.id)
+
+
+def wait_again(ctx: Context, ledger: Ledger, facts: EndFacts) -> None:
+    """Let a task wait again after an ordered stop: nothing counted, no delay (R14)."""
+    _bury_children(ctx, ledger, facts)
+    ctx.tx.run("task_stopped", task_id=facts.task_id, attempt_id=facts.id, now=ctx.now)
+    ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.WAITING)
+    _requeue(ctx, ledger, facts, facts.shape_id, 0.0, (), 0)
+
+
+def _fail(
+    ctx: Context, ledger: Ledger, facts: EndFacts, spent: Spent, progress: float | None
+) -> None:
+    """Record a permanent failure and what it means for the job (R11, R19)."""
+    _bury_children(ctx, ledger, facts)
+    ctx.tx.run(
+        "task_finish_failed",
+        task_id=facts.task_id,
+        attempt_id=facts.id,
+        progress=progress,
+        spent=shapes.encode(spent),
+        now=ctx.now,
+    )
+    ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.FAILED)
+    on_failure = shapes.job_constraints(facts.runtime_constraints).on_failure or "finish"
+    if on_failure != "continue":
+        ctx.tx.run("tally_halt", job_id=facts.job_id, halt=on_failure)
+    if on_failure == "cancel":
+        reason = f"task {facts.task_uuid} failed"
+        ctx.tx.run("attempts_stop_job", job_id=facts.job_id, reason=reason)
+        ctx.wake.add("nodes")
+
+
+def _retry(
+    ctx: Context,
+    ledger: Ledger,
+    facts: EndFacts,
+    ended: Ended,
+    spent: Spent,
+    needs: Needs,
+    cause: Cause,
+) -> None:
+    """Record a temporary failure: another attempt, or none when a budget is spent (R12, R14)."""
+    nodes = [node.size for node in fleet.usable_nodes(ctx)]
+    decision = retry.after_failure(
+        cause,
+        spent,
+        node=facts.node_id,
+        nodes_left=_has_other(nodes, needs, {*spent.unable_nodes, facts.node_id}),
+        max_attempts=needs.max_attempts or None,
+        used_memory_kib=max(facts.memory_kib, ended.peak_memory_kib or 0),
+        largest_node_kib=max((node.memory_kib for node in nodes), default=facts.memory_kib),
+        random=ctx.world.random(),
+        settings=ctx.settings,
+    )
+    reason = ended.reason or _ended_without_verdict(ended, cause)
+    if isinstance(decision, GiveUp):
+        _fail(ctx, ledger, facts, decision.spent, None)
+        reason = f"{reason}; not tried again: {decision.reason}"
+    else:
+        _try_again(ctx, ledger, facts, needs, decision, nodes)
+    _close(ctx, facts, ended, cause, reason, counted=True)
+
+
+def _try_again(
+    ctx: Context,
+    ledger: Ledger,
+    facts: EndFacts,
+    needs: Needs,
+    decision: Again,
+    nodes: list[placement.NodeSize],
+) -> None:
+    _bury_children(ctx, ledger, facts)
+    ctx.tx.run(
+        "task_failed_once",
+        task_id=facts.task_id,
+        attempt_id=facts.id,
+        spent=shapes.encode(decision.spent),
+        now=ctx.now,
+    )
+    ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.WAITING)
+    shape_id = facts.shape_id
+    if decision.spent.memory_kib > needs.memory_kib:
+        needs = msgspec.structs.replace(needs, memory_kib=decision.spent.memory_kib)
+        shape_id = shapes.shape_of(ctx, needs)
+    elsewhere = _has_other(nodes, needs, set(decision.avoid_nodes))
+    avoid_seconds = ctx.settings.avoid_seconds if elsewhere else 0.0
+    _requeue(
+        ctx, ledger, facts, shape_id, decision.delay_seconds, decision.avoid_nodes, avoid_seconds
+    )
+
+
+def _has_other(nodes: list[placement.NodeSize], needs: Needs, tried: set[int]) -> bool:
+    """Return whether a usable node outside `tried` could run a task of these needs (R12)."""
+    return any(node.id not in tried and placement.is_large_enough(node, needs) for node in nodes)
+
+
+def _requeue(
+    ctx: Context,
+    ledger: Ledger,
+    facts: EndFacts,
+    shape_id: int,
+    delay_seconds: float,
+    avoid_nodes: tuple[int, ...],
+    avoid_seconds: float,
+) -> None:
+    not_before = ctx.now + round(delay_seconds * MICROSECONDS)
+    is_due = delay_seconds == 0
+    ctx.tx.run(
+        "requeue_add",
+        task_id=facts.task_id,
+        job_id=facts.job_id,
+        sequence=facts.sequence,
+        shape_id=shape_id,
+        not_before=not_before,
+        due=int(is_due),
+        avoid=json.dumps(avoid_nodes) if avoid_seconds else None,
+        avoid_until=not_before + round(avoid_seconds * MICROSECONDS) if avoid_seconds else None,
+    )
+    if is_due:
+        ledger.make_ready(facts.job_id, facts.sequence, shape_id)
+    else:
+        ctx.wake.add("manager")
+
+
+def _ended_without_verdict(ended: Ended, cause: Cause) -> str:
+    how = f"signal {ended.signal}" if ended.signal else f"exit code {ended.exit_code}"
+    if cause in (Cause.EXIT, Cause.ASKED):
+        return f"the process ended with {how} and no verdict"
+    words = cause.value.replace("_", " ")
+    return words if ended.signal is None and ended.exit_code is None else f"{words} ({how})"
+
+
+def _close(
+    ctx: Context, facts: EndFacts, ended: Ended, cause: Cause, reason: str, *, counted: bool
+) -> None:
+    """Close the attempt's record; its token dies with it (R32)."""
+    ctx.tx.run(
+        "attempt_end",
+        attempt_id=facts.id,
+        now=ctx.now,
+        cause=cause.value,
+        exit_code=ended.exit_code,
+        signal=ended.signal,
+        peak_memory_kib=ended.peak_memory_kib,
+        run_seconds=ended.run_seconds,
+        reason=reason or None,
+        counted=int(counted),
+        log_bytes=ended.log_bytes,
+        log_dropped_bytes=ended.log_dropped_bytes,
+    )
+    if ended.stderr_tail or counted:
+        _put_tail(ctx, facts.id, ended.stderr_tail, reason if counted else "")
+
+
+def _put_tail(ctx: Context, attempt_id: int, stderr: bytes, reason: str) -> None:
+    """Keep the end of an attempt's stderr, with our reason as its marked last line (R13)."""
+    if not stderr and reason:
+        known = ctx.tx.value("tail_of", attempt_id=attempt_id)
+        stderr = (known or "").encode()
+    ctx.tx.run("tail_put", attempt_id=attempt_id, stderr=tail_text(stderr, reason))
+
+
+def tail_text(stderr: bytes, reason: str) -> str:
+    """Return the end of stderr as text of at most 64 KiB, the reason as its marked last line."""
+    line = f"{MARK}{reason}\n".encode() if reason else b""
+    kept = stderr[-(STDERR_TAIL_BYTES_MAX - len(line)) :] if stderr else b""
+    if line and kept and not kept.endswith(b"\n"):
+        kept = kept[-(STDERR_TAIL_BYTES_MAX - len(line) - 1) :] + b"\n"
+    text = (kept + line).decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text if len(text.encode()) <= STDERR_TAIL_BYTES_MAX else shorten(text)
+
+
+def shorten(text: str) -> str:
+    """Return the end of a text whose replaced bytes made it longer than the limit."""
+    return text.encode()[-STDERR_TAIL_BYTES_MAX:].decode(errors="ignore")

@@ -1,0 +1,157 @@
+"""Counters of jobs: moved by differences, settled once per call.
+
+A method notes what moved where, then flushes: counters are written once per (job, sequence), the
+frontier is read again, lanes start or stop, and a job with nothing left to do ends. Counters are
+what makes claiming, publishing and the end of a job independent of the number of tasks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jobtasks.core import sequencing
+from jobtasks.core.states import JobState, TaskState
+from jobtasks.service import endings
+from jobtasks.service.context import Context
+
+COLUMNS = {
+    TaskState.WAITING: "todo",
+    TaskState.RUNNING: "running",
+    TaskState.COMPLETE: "done",
+    TaskState.FAILED: "failed",
+}
+ZEROS = {"todo": 0, "running": 0, "done": 0, "failed": 0}
+
+
+class TallyRow(NamedTuple):
+    """Counters of a job, with its state."""
+
+    state: str
+    managed: int
+    todo: int
+    running: int
+    done: int
+    failed: int
+    live: int
+    halt: str | None
+    frontier: int | None
+
+
+class LevelHead(NamedTuple):
+    """The frontier and how many of its tasks wait."""
+
+    sequence: int
+    todo: int
+
+
+@dataclass
+class Ledger:
+    """Differences noted during one call; `flush` writes them and settles the jobs."""
+
+    ctx: Context
+    levels: dict[tuple[int, int], dict[str, int]] = field(
+        default_factory=lambda: defaultdict(lambda: dict(ZEROS))
+    )
+    ready: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
+    live: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    touched: set[int] = field(default_factory=set)
+
+    def add(self, job_id: int, sequence: int, state: TaskState, count: int = 1) -> None:
+        """Note that `count` tasks came to be in `state`; negative: ceased to be."""
+        self.levels[job_id, sequence][COLUMNS[state]] += count
+        self.touched.add(job_id)
+
+    def move(self, job_id: int, sequence: int, old: TaskState, new: TaskState) -> None:
+        """Note that one task went from `old` to `new`."""
+        counts = self.levels[job_id, sequence]
+        counts[COLUMNS[old]] -= 1
+        counts[COLUMNS[new]] += 1
+        self.touched.add(job_id)
+
+    def make_ready(self, job_id: int, sequence: int, shape_id: int, count: int = 1) -> None:
+        """Note that `count` tasks could start now at their frontier; negative: were claimed."""
+        self.ready[job_id, sequence, shape_id] += count
+        self.touched.add(job_id)
+
+    def touch(self, job_id: int) -> None:
+        """Have the job settled though no counter moved."""
+        self.touched.add(job_id)
+
+    def flush(self) -> None:
+        """Write the differences, then settle every job that was touched."""
+        self._write_levels()
+        fresh_lanes = self._write_lanes()
+        touched = sorted(self.touched)
+        self.levels.clear()
+        self.ready.clear()
+        self.live.clear()
+        self.touched.clear()
+        for job_id in touched:
+            settle(self.ctx, job_id, job_id in fresh_lanes)
+
+    def _write_levels(self) -> None:
+        tallies: dict[int, dict[str, int]] = defaultdict(lambda: dict(ZEROS))
+        for (job_id, sequence), counts in self.levels.items():
+            if not any(counts.values()):
+                continue
+            where = {"job_id": job_id, "sequence": sequence}
+            if not self.ctx.tx.run("level_change", **where, **counts):
+                self.ctx.tx.run("level_add", **where, **counts)
+            for column, count in counts.items():
+                tallies[job_id][column] += count
+        for job_id in tallies.keys() | self.live.keys():
+            self.ctx.tx.run(
+                "tally_change", job_id=job_id, live=self.live.get(job_id, 0), **tallies[job_id]
+            )
+
+    def _write_lanes(self) -> set[int]:
+        """Return the jobs that got a lane they did not have."""
+        fresh: set[int] = set()
+        for (job_id, sequence, shape_id), ready in self.ready.items():
+            if not ready:
+                continue
+            where = {"job_id": job_id, "sequence": sequence, "shape_id": shape_id}
+            if not self.ctx.tx.run("lane_change", **where, ready=ready):
+                self.ctx.tx.run("lane_add", **where, ready=ready)
+                fresh.add(job_id)
+            if ready > 0:
+                self.ctx.wake.add("nodes")
+        return fresh
+
+
+def settle(ctx: Context, job_id: int, has_fresh_lanes: bool) -> None:
+    """Let what may start follow the counters; end the job when nothing is left (R5, R20)."""
+    tally = ctx.tx.one(TallyRow, "tally_of_job", job_id=job_id)
+    if tally is None:
+        return
+    head = None
+    if tally.state == JobState.RUNNING and tally.managed:
+        head = ctx.tx.one(LevelHead, "level_frontier", job_id=job_id)
+        end = sequencing.job_end(
+            todo=tally.todo,
+            running=tally.running,
+            failed=tally.failed,
+            live=tally.live,
+            halted=tally.halt is not None,
+            frontier_todo=head.todo if head else 0,
+        )
+        if end is not None:
+            endings.finish(ctx, job_id, end)
+            head = None
+    may_start = head if tally.halt is None else None
+    move_frontier(ctx, job_id, tally.frontier, may_start and may_start.sequence, has_fresh_lanes)
+
+
+def move_frontier(
+    ctx: Context, job_id: int, old: int | None, new: int | None, has_fresh_lanes: bool
+) -> None:
+    """Stop the lanes of the old frontier and start those of the new one."""
+    if old != new:
+        ctx.tx.run("tally_frontier", job_id=job_id, frontier=new)
+        if old is not None:
+            ctx.tx.run("lanes_stop", job_id=job_id, sequence=old)
+    if new is not None and (old != new or has_fresh_lanes):
+        ctx.tx.run("lanes_start", job_id=job_id, sequence=new)
+        ctx.wake.add("nodes")

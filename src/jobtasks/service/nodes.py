@@ -1,0 +1,359 @@
+"""Agents join and sync: ends recorded, leases renewed, free slots filled, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from jobtasks.core.errors import Invalid
+from jobtasks.core.identifiers import attempt_token
+from jobtasks.core.placement import NodeSize
+from jobtasks.core.states import AttemptState
+from jobtasks.protocol import messages
+from jobtasks.protocol.messages import (
+    Alive,
+    Assignment,
+    Ended,
+    EndKind,
+    JobBrief,
+    Join,
+    Joined,
+    LogChunks,
+    Orders,
+    Stop,
+    Sync,
+)
+from jobtasks.service import access, ends, shapes
+from jobtasks.service.claim import claim
+from jobtasks.service.context import Caller, Context
+from jobtasks.service.ledger import Ledger
+from jobtasks.store.records import AttemptRecord
+
+MICROSECONDS = 1_000_000
+
+
+class KnownNode(NamedTuple):
+    """A node that has joined before."""
+
+    id: int
+    agent_id: int | None
+
+
+class ServedNode(NamedTuple):
+    """The node that an agent serves."""
+
+    id: int
+    hostname: str
+    slots: int
+    memory_kib: int
+    cores: int
+    scratch_mb: int
+    draining: int
+    held_until: int | None
+    sync_number: int
+    live: int
+
+
+class LiveAttempt(NamedTuple):
+    """An attempt that may have a process on the node."""
+
+    id: int
+    job_id: int
+    slot: int
+    state: int
+    stop: str | None
+    missing_since: int | None
+
+
+class AssignmentRow(NamedTuple):
+    """What an assignment says, as stored."""
+
+    attempt: int
+    job_id: int
+    job_uuid: str
+    task_uuid: str
+    number: int
+    sequence: int
+    qsequence: int
+    slot: int
+    assigned_at: int
+    parameters: str
+    command: str | None
+    memory_kib: int
+    needs: str
+
+
+class BriefRow(NamedTuple):
+    """A job as its brief tells it."""
+
+    uuid: str
+    script: str | None
+    script_version: str | None
+    command: str | None
+    script_parameters: str
+
+
+def join(ctx: Context, caller: Caller, message: Join) -> Joined:
+    """Let an agent in; what its predecessor ran and it does not name has ended (cause: agent lost).
+
+    That it holds the node's lock is positive evidence (R35).
+    """
+    access.require_agent(caller)
+    if message.version != messages.VERSION:
+        raise Invalid(f"This server speaks version {messages.VERSION}, not {message.version}.")
+    known = ctx.tx.one(KnownNode, "node_by_lasting_id", lasting_id=message.node)
+    node_id = known.id if known else _add_node(ctx, message)
+    ctx.tx.run("agents_of_node_end", node_id=node_id, now=ctx.now)
+    agent_id = ctx.tx.add(
+        "agent_add",
+        node_id=node_id,
+        incarnation=message.incarnation,
+        lease_until=_lease_until(ctx),
+        now=ctx.now,
+    )
+    ctx.tx.run("node_update", node_id=node_id, agent_id=agent_id, now=ctx.now, **_size_of(message))
+    _settle_predecessor(ctx, node_id, agent_id, message)
+    ctx.wake.update({"manager", "nodes"})
+    return _joined(ctx, agent_id, [ended.attempt for ended in message.ended])
+
+
+def _add_node(ctx: Context, message: Join) -> int:
+    return ctx.tx.add(
+        "node_add",
+        uuid=ctx.world.uuids.make("node", ctx.now),
+        lasting_id=message.node,
+        engine=ctx.world.engine,
+        now=ctx.now,
+        **_size_of(message),
+    )
+
+
+def _size_of(message: Join) -> dict[str, Any]:
+    return {
+        "hostname": message.hostname,
+        "slots": message.slots,
+        "memory_kib": message.memory_kib,
+        "cores": message.cores,
+        "scratch_mb": message.scratch_mb,
+    }
+
+
+def _settle_predecessor(ctx: Context, node_id: int, agent_id: int, message: Join) -> None:
+    ledger = Ledger(ctx)
+    for ended in message.ended:
+        ends.record_end(ctx, ledger, ended, node_id)
+    going_on = {alive.attempt for alive in message.running}
+    for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
+        if attempt.id not in going_on:
+            lost = Ended(attempt.id, EndKind.AGENT_LOST, reason="the agent was restarted")
+            ends.record_end(ctx, ledger, lost, node_id)
+    ctx.tx.run("attempts_hand_over", node_id=node_id, agent_id=agent_id)
+    ledger.flush()
+
+
+def _joined(ctx: Context, agent_id: int, acknowledged: list[int]) -> Joined:
+    settings = ctx.settings
+    return Joined(
+        agent=agent_id,
+        lease_seconds=settings.lease_seconds,
+        renew_seconds=settings.renew_seconds,
+        patience_seconds=settings.patience_seconds,
+        grace_seconds=settings.grace_seconds,
+        log_bytes_max=settings.log_bytes_max,
+        acknowledged=acknowledged,
+    )
+
+
+def sync(ctx: Context, caller: Caller, message: Sync) -> Orders:
+    """Record ends, renew leases, fill free slots; return what to start and stop (R33, R35)."""
+    access.require_agent(caller)
+    node = ctx.tx.one(ServedNode, "node_of_agent", agent_id=message.agent)
+    if node is None or not node.live:
+        return Orders(message.number, rejoin=True)
+    if not ctx.tx.run(
+        "agent_renew",
+        agent_id=message.agent,
+        number=message.number,
+        lease_until=_lease_until(ctx),
+    ):
+        return Orders(message.number, stale=True)
+    acknowledged = _record_ends(ctx, node, message)
+    if message.leaving:
+        lose_agent(ctx, message.agent, node.id, EndKind.AGENT_LOST, "the agent has gone")
+        return Orders(message.number, renewed=True, acknowledged=acknowledged)
+    orders = _orders(ctx, node, message)
+    orders.acknowledged = acknowledged
+    orders.renewed = True
+    return orders
+
+
+def poll(ctx: Context, caller: Caller, message: Sync) -> Orders:
+    """Look again for a sync that waits at the server: fill slots, find what to stop.
+
+    Nothing is recorded and no lease renewed; a sync that is no longer the newest is stale.
+    """
+    access.require_agent(caller)
+    node = ctx.tx.one(ServedNode, "node_of_agent", agent_id=message.agent)
+    if node is None or not node.live:
+        return Orders(message.number, rejoin=True)
+    if node.sync_number != message.number:
+        return Orders(message.number, stale=True)
+    orders = _orders(ctx, node, message)
+    orders.renewed = True
+    return orders
+
+
+def _record_ends(ctx: Context, node: ServedNode, message: Sync) -> list[int]:
+    """Record what the agent says has ended; return which attempts it may forget."""
+    ledger = Ledger(ctx)
+    for ended in message.ended:
+        ends.record_end(ctx, ledger, ended, node.id)
+    for attempt_id in message.refused:
+        refused = Ended(attempt_id, EndKind.STOPPED, reason="it reached its agent too late")
+        ends.record_end(ctx, ledger, refused, node.id)
+    for attempt_id in message.unknown:
+        unknown = Ended(attempt_id, EndKind.AGENT_LOST, reason="its agent does not know it")
+        ends.record_end(ctx, ledger, unknown, node.id)
+    ledger.flush()
+    return [ended.attempt for ended in message.ended] + message.refused + message.unknown
+
+
+def _orders(ctx: Context, node: ServedNode, message: Sync) -> Orders:
+    live = ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node.id)
+    _note_running(ctx, live, message.running)
+    free = _free_slots(node, live, message.free_slots)
+    held = node.held_until is not None and node.held_until > ctx.now
+    if free and not node.draining and not held:
+        ledger = Ledger(ctx)
+        size = NodeSize(node.id, node.memory_kib, node.cores, node.scratch_mb)
+        claim(ctx, ledger, size, message.agent, free)
+        ledger.flush()
+    return _compose(ctx, node, message, {attempt.id: attempt for attempt in live})
+
+
+def _note_running(ctx: Context, live: list[LiveAttempt], running: Iterable[Alive]) -> None:
+    """Note which attempts the agent names; those it does not name are asked about (R35)."""
+    named = {alive.attempt: alive for alive in running}
+    for attempt in live:
+        alive = named.get(attempt.id)
+        if alive is None:
+            if attempt.missing_since is None:
+                ctx.tx.run("attempt_missing", attempt_id=attempt.id, now=ctx.now)
+            continue
+        if attempt.state == AttemptState.ASSIGNED:
+            ctx.tx.run("attempt_running", attempt_id=attempt.id, now=ctx.now)
+        elif attempt.missing_since is not None:
+            ctx.tx.run("attempt_found", attempt_id=attempt.id)
+        if alive.stderr_tail is not None:
+            text = ends.tail_text(alive.stderr_tail, "")
+            ctx.tx.run("tail_put", attempt_id=attempt.id, stderr=text)
+
+
+def _free_slots(node: ServedNode, live: list[LiveAttempt], offered: list[int]) -> list[int]:
+    """Return the offered slots that no live attempt of the node has, within its size."""
+    taken = {attempt.slot for attempt in live}
+    free = sorted(slot for slot in set(offered) if 1 <= slot <= node.slots and slot not in taken)
+    return free[: max(node.slots - len(live), 0)]
+
+
+def _compose(
+    ctx: Context, node: ServedNode, message: Sync, known: dict[int, LiveAttempt]
+) -> Orders:
+    named = {alive.attempt for alive in message.running}
+    starts = [
+        row
+        for row in ctx.tx.all(AssignmentRow, "assignments_of_node", node_id=node.id)
+        if row.attempt not in named
+    ]
+    orders = Orders(message.number)
+    orders.start = [_assignment(ctx, node, row) for row in starts]
+    orders.jobs = _briefs(ctx, starts, set(message.jobs_known))
+    orders.stop = _stops(known.values(), named)
+    orders.ask = [
+        attempt.id
+        for attempt in known.values()
+        if attempt.id not in named
+        and (attempt.state != AttemptState.ASSIGNED or attempt.stop is not None)
+    ]
+    if message.jobs_known:
+        uuids = msgspec.json.encode(message.jobs_known).decode()
+        orders.jobs_over = ctx.tx.all(str, "jobs_over", uuids=uuids)
+    return orders
+
+
+def _stops(known: Iterable[LiveAttempt], named: set[int]) -> list[Stop]:
+    live = {attempt.id: attempt for attempt in known}
+    ordered = [
+        Stop(attempt.id, attempt.stop)
+        for attempt in live.values()
+        if attempt.stop is not None and attempt.id in named
+    ]
+    strangers = [
+        Stop(attempt_id, "it is not on record as running", discard=True)
+        for attempt_id in sorted(named - live.keys())
+    ]
+    return ordered + strangers
+
+
+def _assignment(ctx: Context, node: ServedNode, row: AssignmentRow) -> Assignment:
+    needs = shapes.decode_needs(row.needs)
+    waited_seconds = (ctx.now - row.assigned_at) / MICROSECONDS
+    return Assignment(
+        attempt=row.attempt,
+        token=attempt_token(ctx.world.token_key, row.attempt),
+        job=row.job_uuid,
+        task=row.task_uuid,
+        number=row.number,
+        sequence=row.sequence,
+        qsequence=row.qsequence,
+        slot=row.slot,
+        start_within_seconds=max(0.0, ctx.settings.start_within_seconds - waited_seconds),
+        parameters=msgspec.json.decode(row.parameters),
+        command=shapes.decode_command(row.command),
+        memory_kib=row.memory_kib,
+        max_run_seconds=needs.max_run_seconds,
+        nodes=[node.hostname],
+    )
+
+
+def _briefs(ctx: Context, starts: list[AssignmentRow], known: set[str]) -> list[JobBrief]:
+    wanted = {row.job_uuid: row.job_id for row in starts if row.job_uuid not in known}
+    return [_brief(ctx, job_id) for job_id in wanted.values()]
+
+
+def _brief(ctx: Context, job_id: int) -> JobBrief:
+    row = ctx.tx.one(BriefRow, "job_brief", job_id=job_id)
+    assert row is not None
+    return JobBrief(
+        uuid=row.uuid,
+        script=row.script,
+        script_version=row.script_version,
+        command=shapes.decode_command(row.command),
+        script_parameters=msgspec.json.decode(row.script_parameters),
+    )
+
+
+def stored_logs(ctx: Context, caller: Caller, message: LogChunks) -> list[AttemptRecord]:
+    """Return the attempts of these chunks that ran on the agent's node."""
+    access.require_agent(caller)
+    node = ctx.tx.one(ServedNode, "node_of_agent", agent_id=message.agent)
+    if node is None:
+        return []
+    wanted = msgspec.json.encode([chunk.attempt for chunk in message.chunks]).decode()
+    return ctx.tx.all(AttemptRecord, "attempts_of_agent", attempt_ids=wanted, node_id=node.id)
+
+
+def lose_agent(ctx: Context, agent_id: int, node_id: int, kind: EndKind, reason: str) -> None:
+    """End an agent and every attempt that it may still run."""
+    if not ctx.tx.run("agent_end", agent_id=agent_id, now=ctx.now):
+        return
+    ledger = Ledger(ctx)
+    for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
+        ends.record_end(ctx, ledger, Ended(attempt.id, kind, reason=reason), node_id)
+    ledger.flush()
+
+
+def _lease_until(ctx: Context) -> int:
+    return ctx.now + round(ctx.settings.lease_seconds * MICROSECONDS)

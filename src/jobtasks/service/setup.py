@@ -1,0 +1,31 @@
+"""What a database needs before it serves: prefix, root user, the directory's tokens."""
+
+from __future__ import annotations
+
+from jobtasks.core.identifiers import token_hash
+from jobtasks.service.context import Context
+
+PREFIX = "zzzzz"
+"""First part of every UUID until a site names another."""
+
+
+def root_uuid(prefix: str) -> str:
+    """Return the UUID of the user who owns what the admin's token creates."""
+    return f"{prefix}-tpzed-000000000000000"
+
+
+def prepare(ctx: Context, admin_token: str, agent_token: str) -> None:
+    """Make root user and tokens known; harmless when they are."""
+    ctx.tx.run("meta_put", key="uuid_prefix", value=ctx.world.uuids.prefix)
+    root = root_uuid(ctx.world.uuids.prefix)
+    ctx.tx.run("user_put", uuid=root, username="root", full_name="root", is_admin=1, now=ctx.now)
+    for role, token in (("admin", admin_token), ("agent", agent_token)):
+        ctx.tx.run(
+            "token_put",
+            uuid=ctx.world.uuids.make("token", ctx.now),
+            hash=token_hash(token),
+            role=role,
+            user_uuid=root,
+            label=f"{role}.token of the state directory",
+            now=ctx.now,
+        )

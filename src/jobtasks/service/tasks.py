@@ -1,0 +1,166 @@
+"""Job tasks: what an attempt creates, reports and deletes, and what anyone may see (R2–R9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobtasks.core import resources
+from jobtasks.core.errors import Forbidden, Invalid, NotFound, StaleAttempt
+from jobtasks.core.states import BatchState, JobState, TaskState
+from jobtasks.core.verdict import with_progress
+from jobtasks.service import access, changes, creation
+from jobtasks.service.context import Caller, Context
+from jobtasks.service.creation import BulkCreated
+from jobtasks.service.ledger import Ledger
+from jobtasks.store.records import AttemptRecord, JobRecord, TaskRecord
+
+__all__ = [
+    "BulkCreated",
+    "attempt",
+    "attempts",
+    "create",
+    "create_many",
+    "delete",
+    "show",
+    "update",
+]
+
+REPORTED = ("progress", "success", "output")
+"""What an attempt may write of its own task (R7)."""
+
+
+def create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> TaskRecord:
+    """Create one task of the attempt's job; it runs when its creator is complete (R2, R3)."""
+    return show(ctx, caller, create_many(ctx, caller, [attributes]).uuids[0])
+
+
+def create_many(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -> BulkCreated:
+    """Create tasks as one arrival: contiguous qsequence, all or nothing (R2)."""
+    if caller.role != "attempt":
+        _refuse_creation(ctx, caller, items)
+    return creation.create_children(ctx, caller, items)
+
+
+def show(ctx: Context, caller: Caller, uuid: str) -> TaskRecord:
+    """Return a task."""
+    return access.visible_task(ctx, caller, uuid)
+
+
+def update(
+    ctx: Context, caller: Caller, uuid: str, attributes: dict[str, Any], *, whole: bool
+) -> TaskRecord:
+    """Write what an attempt reports of its own task (R7–R9).
+
+    Raises:
+        Forbidden: the caller is not the attempt that runs the task.
+        StaleAttempt: that attempt is over.
+        Invalid: a value of the wrong type, or a change of what an attempt may not change.
+    """
+    task = access.visible_task(ctx, caller, uuid)
+    if caller.role != "attempt" or caller.task_id != task.id:
+        raise Forbidden(
+            "Only the process that was dispatched to this task, with its attempt's token, and the"
+            " job manager may write to it (R7)."
+        )
+    given = changes.accepted(changes.TASKS, task, attributes, REPORTED, whole=whole)
+    report(ctx, caller, task, given)
+    return show(ctx, caller, uuid)
+
+
+def report(ctx: Context, caller: Caller, task: TaskRecord, given: dict[str, Any]) -> None:
+    """Store the values of `REPORTED` that a write names, the task's record being this attempt's."""
+    if not given:
+        return
+    values = with_progress({name: _reported(ctx, name, value) for name, value in given.items()})
+    changed = ctx.tx.run(
+        "task_report",
+        task_id=task.id,
+        attempt_id=caller.attempt_id,
+        progress=values.get("progress", task.progress),
+        success=values.get("success", task.success),
+        output=values.get("output", task.output),
+        now=ctx.now,
+    )
+    if not changed:
+        raise StaleAttempt
+
+
+def _reported(ctx: Context, name: str, value: Any) -> Any:
+    attribute = resources.RESOURCES["job_tasks"].attributes[name]
+    result = resources.coerce(attribute, value)
+    if name == "progress" and result is not None and not 0.0 <= result <= 1.0:
+        raise Invalid("progress must be a number from 0 to 1, or null")
+    if name == "output" and result is not None:
+        creation.check_size(ctx, name, result)
+    return result
+
+
+def delete(ctx: Context, caller: Caller, uuid: str) -> TaskRecord:
+    """Delete a task and return it as it was (R24).
+
+    Its creator's live attempt may until it is published; owner and admin when the job is over.
+    """
+    task = access.visible_task(ctx, caller, uuid)
+    if task.batch_state == BatchState.LATENT:
+        if caller.role != "attempt" or caller.attempt_id != task.creator_attempt_id:
+            raise Forbidden("Only the attempt that created this task may delete it (R24).")
+    else:
+        _require_final_job(ctx, caller, task)
+    ctx.tx.lock_jobs([task.job_id])
+    _remove(ctx, task)
+    return task
+
+
+def _require_final_job(ctx: Context, caller: Caller, task: TaskRecord) -> None:
+    job = ctx.tx.one(JobRecord, "job_by_id", job_id=task.job_id)
+    assert job is not None
+    if caller.role == "attempt" or not JobState(job.state).is_final:
+        raise Forbidden(
+            "A published task may be deleted only by the job's owner when the job is over (R24)."
+        )
+    if job.live:
+        raise Invalid("Processes of this job have not ended yet; repeat this in a moment (R24).")
+
+
+def _remove(ctx: Context, task: TaskRecord) -> None:
+    if not ctx.tx.run("task_delete", task_id=task.id):
+        raise Forbidden("A running task cannot be deleted (R24).")
+    waits_again = ctx.tx.run("requeue_drop", task_id=task.id)
+    never_claimed = task.state == TaskState.WAITING and not task.attempts and not waits_again
+    ctx.tx.run("batch_shrink", batch_id=task.batch_id, ready=int(never_claimed))
+    ledger = Ledger(ctx)
+    ledger.add(task.job_id, task.sequence, TaskState(task.state), -1)
+    if never_claimed and task.batch_state == BatchState.PUBLISHED:
+        ledger.make_ready(task.job_id, task.sequence, task.shape_id, -1)
+    ledger.flush()
+    for sweep in ("tails_sweep", "attempts_sweep"):
+        ctx.tx.run(sweep, task_ids=f"[{task.id}]")
+
+
+def attempts(ctx: Context, caller: Caller, uuid: str) -> list[AttemptRecord]:
+    """Return every attempt of a task, first to last (R13)."""
+    task = access.visible_task(ctx, caller, uuid)
+    return ctx.tx.all(AttemptRecord, "attempts_of_task", task_id=task.id)
+
+
+def attempt(ctx: Context, caller: Caller, uuid: str, number: int | None) -> AttemptRecord:
+    """Return one attempt of a task, the newest when no number is given."""
+    found = attempts(ctx, caller, uuid)
+    for record in reversed(found):
+        if number is None or record.number == number:
+            return record
+    raise NotFound("This task has no such attempt.")
+
+
+def _refuse_creation(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -> None:
+    for item in items:
+        job_uuid = item.get("job_uuid")
+        if not isinstance(job_uuid, str) or not job_uuid:
+            raise Invalid("job_uuid must name the job that the task belongs to")
+        job = ctx.tx.one(JobRecord, "job_by_uuid", uuid=job_uuid)
+        if job is None or not access.may_read_job(caller, job.id, job.owner_uuid):
+            raise Invalid(f"Job uuid '{job_uuid}' not found")
+        break
+    raise Forbidden(
+        "Only a running attempt of the job, with its own token, creates tasks in it (R2)."
+    )

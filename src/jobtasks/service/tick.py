@@ -1,0 +1,118 @@
+"""The manager: one function of guarded statements, run again and again by who holds the term."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from jobtasks.core.errors import Unavailable
+from jobtasks.protocol.messages import Ended, EndKind
+from jobtasks.service import ends, jobs, nodes
+from jobtasks.service.context import Context
+from jobtasks.service.ledger import Ledger
+
+MICROSECONDS = 1_000_000
+RIPEN_MAX = 1000
+"""Delays that one tick finds to be over."""
+
+
+class LostManager(Unavailable):
+    """Another manager has taken over: this one must not write any more."""
+
+
+class ExpiredAgent(NamedTuple):
+    """An agent that was not heard for a whole lease."""
+
+    id: int
+    node_id: int
+
+
+class RipeTask(NamedTuple):
+    """A task whose delay is over."""
+
+    task_id: int
+    job_id: int
+    sequence: int
+    shape_id: int
+
+
+class LostAttempt(NamedTuple):
+    """An attempt that no agent names, with its node."""
+
+    id: int
+    node_id: int
+
+
+def take_over(ctx: Context, holder: str) -> int:
+    """Become the manager; return the term, which is higher than any before."""
+    return int(ctx.tx.value("manager_take", holder=holder, held_until=_lease_until(ctx)))
+
+
+def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
+    """Expire leases, let delays ripen, start jobs, sweep; return µs until something is due.
+
+    `gap` says that renewals could not be taken for a while (core/leases.py): every lease is given
+    anew first (R33). None: nothing is due by itself.
+
+    Raises:
+        LostManager: a higher term exists; nothing was done.
+    """
+    if not ctx.tx.run("manager_renew", term=term, held_until=_lease_until(ctx)):
+        raise LostManager
+    if gap:
+        ctx.tx.run("agents_spare", lease_until=_lease_until(ctx))
+        ctx.tx.run("attempts_spare", now=ctx.now)
+    expire(ctx)
+    more = ripen(ctx) == RIPEN_MAX
+    jobs.start_queued(ctx)
+    more = sweep(ctx) or more
+    return 0 if more else _next_due(ctx)
+
+
+def expire(ctx: Context) -> None:
+    """End what ran under leases that ran out (R35)."""
+    for agent in ctx.tx.all(ExpiredAgent, "agents_expired", now=ctx.now):
+        reason = f"its node was not heard for {ctx.settings.lease_seconds:g} s"
+        nodes.lose_agent(ctx, agent.id, agent.node_id, EndKind.AGENT_LOST, reason)
+    before = ctx.now - round(ctx.settings.lease_seconds * MICROSECONDS)
+    ledger = Ledger(ctx)
+    for attempt in ctx.tx.all(LostAttempt, "attempts_lost", before=before):
+        lost = Ended(attempt.id, EndKind.AGENT_LOST, reason="its agent did not name it any more")
+        ends.record_end(ctx, ledger, lost, attempt.node_id)
+    ledger.flush()
+
+
+def ripen(ctx: Context) -> int:
+    """Make the tasks ready whose delay is over; return how many (R15)."""
+    ripe = ctx.tx.all(RipeTask, "requeue_ripe", now=ctx.now, limit=RIPEN_MAX)
+    ctx.tx.run_many("requeue_ripen", [{"task_id": task.task_id} for task in ripe])
+    ledger = Ledger(ctx)
+    for task in ripe:
+        ledger.make_ready(task.job_id, task.sequence, task.shape_id)
+    ledger.flush()
+    return len(ripe)
+
+
+def sweep(ctx: Context) -> bool:
+    """Remove a slice of the rows of children that are gone; return whether there is more (R4)."""
+    batch_id = ctx.tx.value("batch_dead")
+    if batch_id is None:
+        return False
+    limit = ctx.settings.sweep_rows
+    found = ctx.tx.all(int, "batch_dead_tasks", batch_id=batch_id, limit=limit)
+    task_ids = msgspec.json.encode(found).decode()
+    for query in ("tails_sweep", "attempts_sweep", "requeue_sweep", "tasks_sweep"):
+        ctx.tx.run(query, task_ids=task_ids)
+    if len(found) < limit:
+        ctx.tx.run("batch_delete", batch_id=batch_id)
+    return True
+
+
+def _next_due(ctx: Context) -> int | None:
+    not_before = ctx.tx.value("requeue_next")
+    return None if not_before is None else max(0, int(not_before) - ctx.now)
+
+
+def _lease_until(ctx: Context) -> int:
+    return ctx.now + round(ctx.settings.lease_seconds * MICROSECONDS)

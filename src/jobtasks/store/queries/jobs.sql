@@ -1,0 +1,79 @@
+-- job_by_uuid: a job as readers see it
+SELECT * FROM visible_job WHERE uuid = :uuid;
+
+-- job_by_id: a job as readers see it
+SELECT * FROM visible_job WHERE id = :job_id;
+
+-- job_add: a new job
+INSERT INTO job (
+    uuid, owner_uuid, created_at, modified_at, modified_by_user_uuid, state, priority, script,
+    script_version, supplied_script_version, repository, script_parameters, command,
+    runtime_constraints, description, nondeterministic, components
+)
+VALUES (
+    :uuid, :owner_uuid, :now, :now, :owner_uuid, 'Queued', :priority, :script,
+    :script_version, :script_version, :repository, :script_parameters, :command,
+    :runtime_constraints, :description, :nondeterministic, :components
+);
+
+-- job_update: what an owner may change
+UPDATE job SET
+    priority = :priority, description = :description, nondeterministic = :nondeterministic,
+    components = :components, script = :script, script_version = :script_version,
+    repository = :repository, script_parameters = :script_parameters, command = :command,
+    runtime_constraints = :runtime_constraints, modified_at = :now, modified_by_user_uuid = :user_uuid
+WHERE id = :job_id AND state = :state;
+
+-- jobs_queued: jobs that wait to be started, oldest first
+SELECT id, uuid, runtime_constraints, seeded FROM job
+WHERE state = 'Queued' AND managed = 1 AND id > :after_job
+ORDER BY id LIMIT :limit;
+
+-- job_start: a queued job runs
+UPDATE job SET state = 'Running', started_at = coalesce(started_at, :now), seeded = 1, modified_at = :now
+WHERE id = :job_id AND state = 'Queued';
+
+-- job_finish: a running job ends by what became of its tasks
+UPDATE job SET
+    state = :state, finished_at = :now, modified_at = :now, output = :output,
+    output_truncated = :output_truncated, log = :log
+WHERE id = :job_id AND state = 'Running';
+
+-- job_cancel: a job that is not over is cancelled
+UPDATE job SET
+    state = 'Cancelled', cancelled_at = :now, cancelled_by_user_uuid = :user_uuid, log = :log,
+    modified_at = :now, modified_by_user_uuid = :user_uuid
+WHERE id = :job_id AND state IN ('Queued', 'Running');
+
+-- job_requeue: a failed or cancelled job is queued again (R23)
+UPDATE job SET
+    state = 'Queued', finished_at = NULL, cancelled_at = NULL, cancelled_by_user_uuid = NULL,
+    cancelled_by_client_uuid = NULL, output = NULL, output_truncated = 0, log = NULL,
+    runtime_constraints = :runtime_constraints, modified_at = :now, modified_by_user_uuid = :user_uuid
+WHERE id = :job_id AND state IN ('Failed', 'Cancelled');
+
+-- job_delete: forget a job
+DELETE FROM job WHERE id = :job_id AND state = :state;
+
+-- job_outputs: outputs of a job's tasks in order of sequence, then qsequence (R20)
+SELECT sequence, id, output FROM task INDEXED BY task_output
+WHERE id >> 32 = :job_id AND output IS NOT NULL
+AND (sequence, id) > (:after_sequence, :after_id) AND sequence >= :from_sequence
+AND state = 2
+ORDER BY sequence, id LIMIT :limit;
+
+-- jobs_over: which of these jobs are over or gone, and have no process left
+SELECT w.value FROM json_each(:uuids) AS w
+LEFT JOIN job AS j ON j.uuid = w.value
+LEFT JOIN tally AS y ON y.job_id = j.id
+WHERE j.id IS NULL OR (j.state NOT IN ('Queued', 'Running') AND y.live = 0);
+
+-- job_state_of: state of a job
+SELECT state FROM job WHERE id = :job_id;
+
+-- job_failed_tasks: tasks that failed for good, and why the last attempt ended
+SELECT t.uuid, a.cause, a.exit_code, a.signal, a.reason
+FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
+LEFT JOIN attempt AS a ON a.id = t.attempt_id
+WHERE t.id >> 32 = :job_id AND t.state = 3 AND (t.state = 3 OR t.failed_count > 0)
+ORDER BY t.id LIMIT :limit;

@@ -1,0 +1,220 @@
+"""The store on SQLite: WAL, ``synchronous=FULL``, one writer that commits in groups.
+
+The writer thread takes whatever work has gathered while the last group was being committed, runs
+each piece in a savepoint, commits once, and only then answers. No timers: a lone write is
+committed at once, a crowd shares one fsync.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jobtasks.core.errors import JobTasksError, Unavailable
+from jobtasks.store.base import Tx, Value, Values
+from jobtasks.store.statements import load_migrations, load_statements
+
+T = TypeVar("T")
+GROUP_MAX = 256
+"""Pieces of work in one commit."""
+BUSY_SECONDS = 30.0
+"""How long a connection waits for another process (a backup) to release the database."""
+
+logger = logging.getLogger(__name__)
+
+
+class SqliteTx:
+    """Named statements on one connection (see `Tx`)."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute = connection.execute
+        self._execute_many = connection.executemany
+        self._sql = {name: statement.sql for name, statement in load_statements().items()}
+
+    def one(self, shape: Callable[..., T], query: str, /, **values: Value) -> T | None:
+        """Return ``shape(*row)`` for the first row, None when there is none."""
+        row = self._execute(self._sql[query], values).fetchone()
+        return None if row is None else shape(*row)
+
+    def all(self, shape: Callable[..., T], query: str, /, **values: Value) -> list[T]:
+        """Return ``shape(*row)`` for every row."""
+        return [shape(*row) for row in self._execute(self._sql[query], values)]
+
+    def value(self, query: str, /, **values: Value) -> Any:
+        """Return the first column of the first row, None when there is none."""
+        row = self._execute(self._sql[query], values).fetchone()
+        return None if row is None else row[0]
+
+    def run(self, query: str, /, **values: Value) -> int:
+        """Execute a write; return how many rows it changed."""
+        return self._execute(self._sql[query], values).rowcount
+
+    def run_many(self, query: str, rows: Iterable[Values], /) -> int:
+        """Execute a write once per row of values; return how many rows changed in all."""
+        return self._execute_many(self._sql[query], rows).rowcount
+
+    def add(self, query: str, /, **values: Value) -> int:
+        """Execute an insert and return the new row's id."""
+        rowid = self._execute(self._sql[query], values).lastrowid
+        assert rowid is not None
+        return rowid
+
+    def lock_jobs(self, job_ids: Iterable[int], /) -> None:
+        """Do nothing: the one writer holds the whole database."""
+
+    def text(self, statement: str, values: Mapping[str, Value], /) -> list[tuple[Any, ...]]:
+        """Run a reading statement composed by the store package itself."""
+        return self._execute(statement, values).fetchall()
+
+
+Piece = tuple[Callable[[Tx], Any], "Future[Any]"]
+
+
+class SqliteStore:
+    """A SQLite database file (see `Store`)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = self._connect()
+        migrate(self._writer)
+        self._tx = SqliteTx(self._writer)
+        self._pieces: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
+        self._readers = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, work: Callable[[Tx], T], /) -> Future[T]:
+        """Run `work` in a savepoint of the next group; done when the group is on disk."""
+        future: Future[T] = Future()
+        if self._closed:
+            future.set_exception(Unavailable("The server is ending."))
+        else:
+            self._pieces.put((work, future))
+        return future
+
+    def read(self, work: Callable[[Tx], T], /) -> T:
+        """Run `work` on a snapshot in the calling thread."""
+        connection, tx = self._reader()
+        connection.execute("BEGIN")
+        try:
+            return work(tx)
+        finally:
+            connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Finish what was accepted and close the database."""
+        self._closed = True
+        self._pieces.put(None)
+        self._thread.join()
+        for connection in [*self._connections, self._writer]:
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=1024,
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -65536")
+        return connection
+
+    def _reader(self) -> tuple[sqlite3.Connection, SqliteTx]:
+        if not hasattr(self._readers, "pair"):
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            self._connections.append(connection)
+            self._readers.pair = (connection, SqliteTx(connection))
+        pair: tuple[sqlite3.Connection, SqliteTx] = self._readers.pair
+        return pair
+
+    def _write_groups(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            group: list[Piece] = []
+            piece = self._pieces.get()
+            while piece is not None:
+                group.append(piece)
+                if len(group) == GROUP_MAX or self._pieces.empty():
+                    break
+                piece = self._pieces.get()
+            open_for_more = piece is not None
+            if group:
+                self._write_group(group)
+
+    def _write_group(self, group: list[Piece]) -> None:
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            for work, future in group:
+                if future.set_running_or_notify_cancel():
+                    answers.append((future, *self._run_piece(work)))
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._abandon(group, error)
+            return
+        for future, result, problem in answers:
+            if problem is None:
+                future.set_result(result)
+            else:
+                future.set_exception(problem)
+
+    def _run_piece(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
+        """Run one piece in a savepoint; an error of the database itself ends the whole group."""
+        self._writer.execute("SAVEPOINT piece")
+        result: Any = None
+        problem: BaseException | None = None
+        try:
+            result = work(self._tx)
+        except sqlite3.OperationalError as error:
+            if not self._writer.in_transaction:
+                raise
+            logger.exception("a write failed and was rolled back")
+            problem = Unavailable(f"The database cannot be written: {error}")
+        except BaseException as error:
+            problem = error
+        if problem is not None:
+            if not isinstance(problem, JobTasksError):
+                logger.error("a write failed and was rolled back", exc_info=problem)
+            self._writer.execute("ROLLBACK TO piece")
+        self._writer.execute("RELEASE piece")
+        return result, problem
+
+    def _abandon(self, group: list[Piece], error: sqlite3.Error) -> None:
+        """Roll back a group that could not be committed; nobody in it was answered yet."""
+        logger.error("the database could not be written: %s", error)
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+        for _, future in group:
+            if not future.done():
+                if not future.running():
+                    future.set_running_or_notify_cancel()
+                future.set_exception(Unavailable(f"The database cannot be written: {error}"))
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date, each migration in one transaction; refuse a newer database."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    migrations = load_migrations()
+    newest = migrations[-1][0]
+    if version > newest:
+        raise Unavailable(
+            f"The database has schema {version}, this program knows {newest}: it was written by a"
+            " newer version."
+        )
+    for number, script in migrations:
+        if number > version:
+            connection.executescript(
+                f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
+            )
