@@ -1,0 +1,185 @@
+"""What the commands make of a server's answers: text, JSON, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+JOB = {
+    "uuid": "J",
+    "state": "Running",
+    "script": "a.py",
+    "tasks_summary": {"todo": 2, "running": 1, "done": 3, "failed": 0},
+    "created_at": "2026-01-01T00:00:00Z",
+    "finished_at": None,
+}
+
+Run = Callable[..., Any]
+
+
+def test_table_and_json_come_from_the_same_values(jobtasks: Run, written: Any) -> None:
+    """A table for people, the records for programs."""
+    written.says("GET", "/jobs", (200, {"items": [JOB], "items_available": 1}))
+    table = jobtasks("job", "list")
+    assert table.code == 0
+    assert table.out.splitlines()[1] == "J    Running  3/6   a.py     2026-01-01T00:00:00Z  -"
+    assert json.loads(jobtasks("job", "list", "-o", "json").out) == [JOB]
+    written.says("GET", "/jobs/J", (200, JOB))
+    assert json.loads(jobtasks("job", "show", "J", "-o", "json").out) == JOB
+    assert "state          Running" in jobtasks("job", "show", "J").out
+
+
+def test_filters_of_lists(jobtasks: Run, written: Any) -> None:
+    """--only, --failed, --level become filters; a job that does not exist is not an empty list."""
+    written.says("GET", "/jobs", (200, {"items": []}))
+    jobtasks("job", "list", "--only", "failed")
+    assert json.loads(written.calls[-1].query["filters"]) == [["state", "=", "Failed"]]
+    assert jobtasks("job", "tasks", "J").code == 3
+    written.says("GET", "/jobs/J", (200, JOB))
+    written.says("GET", "/job_tasks", (200, {"items": [{"uuid": "T"}], "items_available": 9}))
+    ended = jobtasks("job", "tasks", "J", "--failed", "--level", "2", "--limit", "1")
+    assert json.loads(written.calls[-1].query["filters"]) == [
+        ["job_uuid", "=", "J"],
+        ["success", "=", False],
+        ["sequence", "=", 2],
+    ]
+    assert ended.err == "(8 more: --offset 1)\n"
+
+
+def test_control_characters_do_not_reach_the_terminal(jobtasks: Run, written: Any) -> None:
+    """A name that would move the cursor is shown, not obeyed."""
+    written.says("GET", "/jobs", (200, {"items": [{**JOB, "script": "a\x1b[2Jb\n"}]}))
+    assert r"a\x1b[2Jb\n" in jobtasks("job", "list").out
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, 2),
+        (401, 125),
+        (403, 2),
+        (404, 3),
+        (405, 2),
+        (413, 2),
+        (422, 2),
+        (500, 125),
+        (503, 125),
+    ],
+)
+def test_refusals_are_one_line_and_an_exit_code(
+    jobtasks: Run, written: Any, status: int, code: int
+) -> None:
+    """What the server says is shown in one line; a hint may follow; no traceback."""
+    written.says("POST", "/jobs/J/cancel", (status, {"errors": ["it\nsays", "no"]}))
+    ended = jobtasks("job", "cancel", "J")
+    assert ended.code == code
+    lines = ended.err.splitlines()
+    assert lines[0].startswith("jobtasks: ") and lines[0].endswith("it says; no")
+    assert all(line.startswith("hint: ") for line in lines[1:])
+    assert len(lines) <= 2
+
+
+def test_debug_shows_the_traceback(
+    jobtasks: Run, written: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JOBTASKS_DEBUG=1 is for the developer."""
+    monkeypatch.setenv("JOBTASKS_DEBUG", "1")
+    assert "Traceback" in jobtasks("job", "show", "J").err
+
+
+def test_no_server(jobtasks: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a server, or with one that is gone: which one was looked for, and what to do."""
+    ended = jobtasks("job", "list", "--state", tmp_path / "none")
+    assert ended.code == 125
+    assert f"no server serves {tmp_path}/none" in ended.err
+    assert f"`jobtasks serve --state {tmp_path}/none`" in ended.err
+    monkeypatch.setenv("JOBTASKS_URL", "http://127.0.0.1:9")
+    assert "JOBTASKS_TOKEN is not" in jobtasks("job", "list").err
+    monkeypatch.setenv("JOBTASKS_TOKEN", "t")
+    ended = jobtasks("job", "list")
+    assert ended.code == 125
+    assert "http://127.0.0.1:9 cannot be reached" in ended.err
+
+
+def test_a_state_directory_that_was_named_goes_before_the_environment(
+    jobtasks: Run, written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the user typed wins; url and token are read from the directory."""
+    written.says("GET", "/jobs", (200, {"items": []}))
+    (tmp_path / "url").write_text(f"{written.url}\n")
+    (tmp_path / "admin.token").write_text("of-the-directory\n")
+    monkeypatch.setenv("JOBTASKS_URL", "http://127.0.0.1:9")
+    assert jobtasks("job", "list", "--state", tmp_path).code == 0
+    assert written.calls[-1].token == "Bearer of-the-directory"
+
+
+def test_an_unreadable_directory_is_one_line(jobtasks: Run, tmp_path: Path) -> None:
+    """A file where a directory should be, and such, are no internal errors."""
+    (tmp_path / "file").write_text("")
+    ended = jobtasks("job", "list", "--state", tmp_path / "file")
+    assert ended.code == 125
+    assert len(ended.err.splitlines()) == 1
+    assert "Not a directory" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("Complete", 0), ("Failed", 1), ("Cancelled", 4), ("Running", 124)]
+)
+def test_wait_ends_with_the_jobs_exit_code(
+    jobtasks: Run, written: Any, state: str, code: int
+) -> None:
+    """0, 1, 4, and 124 when the time is over."""
+    written.says("GET", "/jobs/J", (200, {"uuid": "J", "state": state}))
+    assert jobtasks("wait", "J", "--timeout", "0") == (code, f"{state}\n", "")
+
+
+def test_wait_outlasts_a_server_that_is_away(jobtasks: Run, written: Any) -> None:
+    """A restart in the middle of a wait goes unnoticed."""
+    written.says(
+        "GET", "/jobs/J", (503, {"errors": []}), (502, ""), (200, {"uuid": "J", "state": "Failed"})
+    )
+    assert jobtasks("wait", "J").code == 1
+    assert len(written.calls) == 3
+
+
+def test_a_failed_run_says_which_task_and_why(jobtasks: Run, written: Any, script: Path) -> None:
+    """The failed task, its parameters, what ended it, its last stderr lines, what to type next."""
+    failed = {"uuid": "J", "state": "Failed", "log": "1 task failed"}
+    task = {
+        "uuid": "T",
+        "sequence": 1,
+        "parameters": {"file": "/a"},
+        "failed_log": "".join(f"line {n}\n" for n in range(20)) + "boom\n",
+    }
+    attempt = {"number": 3, "exit_code": 3, "signal": None, "cause": "own_fault", "reason": None}
+    written.says("POST", "/jobs", (200, failed))
+    written.says("GET", "/jobs/J", (200, failed))
+    written.says("GET", "/jobs/J/levels", (200, {"items": []}))
+    written.says("GET", "/job_tasks", (200, {"items": [task], "items_available": 3}))
+    written.says("GET", "/job_tasks/T/attempts", (200, {"items": [attempt] * 3}))
+    ended = jobtasks("run", script)
+    assert (ended.code, ended.out) == (1, "")
+    assert 'task T (level 1, {"file": "/a"}) failed for good' in ended.err
+    assert "after 3 attempts: own fault, exit code 3" in ended.err
+    assert "| boom" in ended.err and "| line 13" in ended.err and "| line 12" not in ended.err
+    assert "jobtasks task log T" in ended.err
+    assert "2 more: jobtasks job tasks J --failed" in ended.err
+
+
+def test_a_log_is_printed_as_it_is(jobtasks: Run, written: Any) -> None:
+    """Bytes go through untouched; options become the query."""
+    written.says("GET", "/job_tasks/T/log", (200, b"\x00 line\r\n"))
+    ended = jobtasks("task", "log", "T", "--attempt", "2", "--stream", "stderr")
+    assert ended.out == "\x00 line\r\n"
+    assert written.calls[-1].query == {"attempt": "2", "stream": "stderr"}
+
+
+def test_help_lists_every_command_without_importing_it(jobtasks: Run) -> None:
+    """Every command and every exit code is in the help."""
+    text = jobtasks("--help").out
+    for word in ("run", "submit", "wait", "job", "task", "serve", "agent", "125 infrastructure"):
+        assert word in text
