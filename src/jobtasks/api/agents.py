@@ -1,0 +1,122 @@
+"""What agents call: join, sync, logs; MessagePack (see protocol/messages.py)."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jobtasks.api.answers import msgpack_answer
+from jobtasks.api.edge import Edge, require_token
+from jobtasks.api.hub import Bell
+from jobtasks.api.parsing import read_body
+from jobtasks.core.errors import MalformedRequest
+from jobtasks.protocol.messages import Join, LogChunks, LogStored, Orders, Sync
+from jobtasks.service import logs, nodes
+from jobtasks.store.records import AttemptRecord
+
+M = TypeVar("M", Join, Sync, LogChunks)
+WAIT_SECONDS_MAX = 60.0
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+"""A sync that reports many ends brings 64 KiB of stderr with each."""
+
+
+class Agents:
+    """Request handlers of ``/agent/v1``."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+        self._join = msgspec.msgpack.Decoder(Join)
+        self._sync = msgspec.msgpack.Decoder(Sync)
+        self._logs = msgspec.msgpack.Decoder(LogChunks)
+
+    def routes(self) -> list[Route]:
+        """Return the routes of agents."""
+        return [
+            Route("/agent/v1/join", self.join, methods=["POST"]),
+            Route("/agent/v1/sync", self.sync, methods=["POST"]),
+            Route("/agent/v1/logs", self.logs, methods=["POST"]),
+        ]
+
+    async def join(self, request: Request) -> Response:
+        """A new agent presents itself."""
+        message = await self._message(request, self._join)
+        joined = await self.edge.write(
+            request, lambda ctx, caller: nodes.join(ctx, caller, message)
+        )
+        return msgpack_answer(joined)
+
+    async def sync(self, request: Request) -> Response:
+        """Take an agent's state of affairs; with nothing to order, hold the answer back."""
+        arrived = time.monotonic()
+        message = await self._message(request, self._sync)
+        with self.edge.hub.seat(message.agent, message.number) as bell:
+            orders = await self.edge.write(
+                request, lambda ctx, caller: nodes.sync(ctx, caller, message), bell
+            )
+            if not message.leaving:
+                orders = await self._held(request, message, orders, bell, arrived)
+        return msgpack_answer(orders)
+
+    async def _held(
+        self, request: Request, message: Sync, orders: Orders, bell: Bell, arrived: float
+    ) -> Orders:
+        """Return orders that say something; empty ones when it is time or a newer sync came."""
+        until = arrived + min(message.wait_seconds, WAIT_SECONDS_MAX)
+        while True:
+            orders.follow = self.edge.hub.take_follow(alive.attempt for alive in message.running)
+            left = until - time.monotonic()
+            if says_something(orders) or left <= 0 or bell.superseded or self.edge.hub.closing:
+                return orders
+            if not await bell.wait(left) or bell.superseded:
+                return orders
+            # Rings up to here are answered by the claim that follows.
+            bell.clear()
+            held_seconds = time.monotonic() - arrived
+            renewed = orders.renewed
+            orders = await self.edge.write(
+                request, lambda ctx, caller: nodes.poll(ctx, caller, message), bell
+            )
+            orders.held_seconds = held_seconds
+            orders.renewed = orders.renewed or renewed
+
+    async def logs(self, request: Request) -> Response:
+        """Keep pieces of attempts' logs; they are on disk when this is answered (R37)."""
+        message = await self._message(request, self._logs)
+        attempts = await self.edge.read(
+            request, lambda ctx, caller: nodes.stored_logs(ctx, caller, message)
+        )
+        stored = await self.edge.in_thread(self._store, attempts, message)
+        return msgpack_answer(LogStored(stored))
+
+    def _store(self, attempts: list[AttemptRecord], message: LogChunks) -> list[int]:
+        world = self.edge.world
+        return logs.store_chunks(
+            world.log_dir, attempts, message.chunks, world.settings.log_bytes_max
+        )
+
+    async def _message(self, request: Request, decoder: msgspec.msgpack.Decoder[M]) -> M:
+        require_token(request)
+        body = await read_body(request, MESSAGE_BYTES_MAX)
+        try:
+            return decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            raise MalformedRequest(f"The message cannot be read: {error}") from None
+
+
+def says_something(orders: Orders) -> bool:
+    """Return whether an agent has anything to do with these orders."""
+    return bool(
+        orders.stale
+        or orders.rejoin
+        or orders.acknowledged
+        or orders.start
+        or orders.stop
+        or orders.ask
+        or orders.jobs_over
+        or orders.follow
+    )

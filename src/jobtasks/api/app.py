@@ -1,0 +1,41 @@
+"""The routes of the HTTP interface, and the order of what a request passes; nothing else."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jobtasks.api.agents import Agents
+from jobtasks.api.answers import json_answer
+from jobtasks.api.boundary import Boundary, on_crash, on_no_route, on_refusal
+from jobtasks.api.edge import Edge
+from jobtasks.api.job_tasks import JobTasks
+from jobtasks.api.jobs import Jobs
+from jobtasks.core.errors import JobTasksError
+
+
+async def health(request: Request) -> Response:
+    """Say that the server serves; needs no token."""
+    return json_answer({"health": "OK"})
+
+
+def make_app(edge: Edge) -> Boundary:
+    """Return the ASGI application."""
+    app = Starlette(
+        routes=[
+            *JobTasks(edge).routes(),
+            *Agents(edge).routes(),
+            *Jobs(edge).routes(),
+            Route("/healthz", health, methods=["GET"]),
+        ],
+        exception_handlers={
+            JobTasksError: on_refusal,
+            HTTPException: on_no_route,
+            Exception: on_crash,
+        },
+    )
+    app.router.redirect_slashes = False
+    return Boundary(app)

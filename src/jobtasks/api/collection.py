@@ -1,0 +1,136 @@
+"""The five methods that every resource has: list, create, show, update, delete (R41)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jobtasks.api.answers import json_answer
+from jobtasks.api.edge import Edge, require_token
+from jobtasks.api.parsing import Body, parse_record, read_body
+from jobtasks.api.rendering import render_page, select
+from jobtasks.core.filters import Query, parse_query, parse_select
+from jobtasks.core.resources import Resource
+from jobtasks.service.context import Caller, Context
+from jobtasks.service.listing import Page
+from jobtasks.store.records import JobRecord, TaskRecord
+
+R = TypeVar("R", JobRecord, TaskRecord)
+BASE = "/arvados/v1"
+LARGE_BYTES = 64 * 1024
+"""From this size on a body is decoded, or an answer rendered, outside the event loop's thread."""
+LARGE_ITEMS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Methods(Generic[R]):
+    """The service's methods for one resource."""
+
+    page: Callable[[Context, Caller, Query], Page[R]]
+    create: Callable[[Context, Caller, dict[str, Any]], R]
+    show: Callable[[Context, Caller, str], R]
+    update: Callable[..., R]
+    delete: Callable[[Context, Caller, str], R]
+    render: Callable[[R], dict[str, Any]]
+
+
+class Collection(Generic[R]):
+    """Request handlers of one resource."""
+
+    def __init__(self, edge: Edge, resource: Resource, methods: Methods[R]) -> None:
+        self.edge = edge
+        self.resource = resource
+        self.methods: Methods[R] = methods
+        self.settings = edge.world.settings
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the collection and its members."""
+        collection = f"{BASE}/{self.resource.name}"
+        member = collection + "/{uuid}"
+        return [
+            Route(collection, self.index, methods=["GET"]),
+            Route(collection, self.create, methods=["POST"]),
+            Route(member, self.show, methods=["GET"]),
+            Route(member, self.update, methods=["PUT", "PATCH"]),
+            Route(member, self.delete, methods=["DELETE"]),
+        ]
+
+    async def index(self, request: Request) -> Response:
+        """Answer with one page."""
+        items_max = self.settings.list_items_max
+        query = parse_query(self.resource, request.query_params, items_max)
+        page = await self.edge.read(
+            request, lambda ctx, caller: self.methods.page(ctx, caller, query)
+        )
+        if len(page.items) < LARGE_ITEMS:
+            return self._page(page, query)
+        return await self.edge.in_thread(self._page, page, query)
+
+    def _page(self, page: Page[R], query: Query) -> Response:
+        return json_answer(render_page(self.resource, page, self.methods.render, query.select))
+
+    async def create(self, request: Request) -> Response:
+        """Create one record and answer with it."""
+        body = await self.record(request)
+        names = self.selected(request, body.parameters)
+        record = await self.edge.write(
+            request, lambda ctx, caller: self.methods.create(ctx, caller, body.attributes)
+        )
+        return self.answer(record, names)
+
+    async def show(self, request: Request) -> Response:
+        """Answer with one record."""
+        uuid = request.path_params["uuid"]
+        names = self.selected(request)
+        record = await self.edge.read(
+            request, lambda ctx, caller: self.methods.show(ctx, caller, uuid)
+        )
+        return self.answer(record, names)
+
+    async def update(self, request: Request) -> Response:
+        """Change one record and answer with it; a PUT brings a whole record back (R7)."""
+        uuid, whole = request.path_params["uuid"], request.method == "PUT"
+        body = await self.record(request)
+        names = self.selected(request, body.parameters)
+        record = await self.edge.write(
+            request,
+            lambda ctx, caller: self.methods.update(
+                ctx, caller, uuid, body.attributes, whole=whole
+            ),
+        )
+        return self.answer(record, names)
+
+    async def delete(self, request: Request) -> Response:
+        """Delete one record and answer with what it was."""
+        uuid = request.path_params["uuid"]
+        names = self.selected(request)
+        record = await self.edge.write(
+            request, lambda ctx, caller: self.methods.delete(ctx, caller, uuid)
+        )
+        return self.answer(record, names)
+
+    async def record(self, request: Request) -> Body:
+        """Return the record that a request brings."""
+        require_token(request)
+        body = await read_body(request, self.settings.body_bytes_max)
+        if len(body) < LARGE_BYTES:
+            return parse_record(self.resource, body, self.settings)
+        return await self.edge.in_thread(parse_record, self.resource, body, self.settings)
+
+    def selected(
+        self, request: Request, parameters: Mapping[str, Any] | None = None
+    ) -> tuple[str, ...] | None:
+        """Return the attributes that the answer is to show; the address wins over the body."""
+        value = request.query_params.get("select")
+        if value is None and parameters is not None:
+            value = parameters.get("select")
+        return parse_select(self.resource, value)
+
+    def answer(self, record: R, names: tuple[str, ...] | None) -> Response:
+        """Return one record as an answer."""
+        return json_answer(select(self.methods.render(record), names))

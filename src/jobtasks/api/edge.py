@@ -1,0 +1,101 @@
+"""How a request reaches the service: one transaction, in which the caller is identified (R32)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from jobtasks.api.hub import Bell, Hub
+from jobtasks.core.errors import NotLoggedIn
+from jobtasks.service.context import Caller, Context, World
+from jobtasks.service.tokens import identify
+from jobtasks.store.base import Store, Tx
+
+T = TypeVar("T")
+Work = Callable[[Context, Caller], T]
+READERS = 8
+"""Threads that read: each has a connection to the database of its own."""
+
+
+def now() -> int:
+    """Return the time in Unix microseconds."""
+    return time.time_ns() // 1000
+
+
+def secret_of(request: Request) -> str | None:
+    """Return the token that a request carries, None when it carries none.
+
+    ``Bearer`` and ``OAuth2`` mean the same; of a token in three parts the last is the secret.
+    """
+    words = request.headers.get("authorization", "").split()
+    for scheme, token in pairwise(words):
+        if scheme in ("Bearer", "OAuth2"):
+            parts = token.split("/")
+            return parts[2] if parts[0] == "v2" and len(parts) > 2 else token
+    return None
+
+
+def require_token(request: Request) -> None:
+    """Refuse a request without a token before its body is read."""
+    if secret_of(request) is None:
+        raise NotLoggedIn
+
+
+class Edge:
+    """The service as request handlers see it."""
+
+    def __init__(self, store: Store, world: World, hub: Hub, clock: Callable[[], int] = now):
+        self.store = store
+        self.world = world
+        self.hub = hub
+        self._clock = clock
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+
+    async def read(self, request: Request, work: Work[T]) -> T:
+        """Run `work` on a snapshot, in a thread."""
+        secret = secret_of(request)
+
+        def piece(tx: Tx) -> T:
+            ctx = Context(tx, self._clock(), self.world)
+            return work(ctx, identify(ctx, secret))
+
+        return await self.in_thread(self.store.read, piece)
+
+    async def write(self, request: Request, work: Work[T], but: Bell | None = None) -> T:
+        """Run `work` in a writing transaction; then wake whom it says, except `but`."""
+        secret = secret_of(request)
+        return await self.commit(lambda ctx: work(ctx, identify(ctx, secret)), but)
+
+    async def commit(self, work: Callable[[Context], T], but: Bell | None = None) -> T:
+        """Do the same for the server itself: nobody is identified."""
+        wake: set[str] = set()
+
+        def piece(tx: Tx) -> T:
+            ctx = Context(tx, self._clock(), self.world)
+            result = work(ctx)
+            wake.update(ctx.wake)
+            return result
+
+        def ring(done: Future[T]) -> None:
+            if wake and not done.cancelled() and done.exception() is None:
+                self.hub.ring_soon(wake, but)
+
+        future = self.store.write(piece)
+        # Not after the await: whoever waits for this commit may be gone by then.
+        future.add_done_callback(ring)
+        return await asyncio.wrap_future(future)
+
+    async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run what would hold up the event loop in one of the readers' threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, function, *arguments)
+
+    def close(self) -> None:
+        """End the threads."""
+        self._readers.shutdown()

@@ -1,0 +1,111 @@
+"""Wake-ups inside one server process: who waits for what, told after the commit that changed it.
+
+Nothing that matters lives here: a wake-up that is lost costs a waiter its time limit, no more.
+All of it belongs to the event loop's thread; `ring_soon` may be called from any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+
+FOLLOW_SECONDS = 30.0
+"""How long a reader's wish for a running attempt's log is remembered."""
+
+
+class Bell:
+    """Rings for one waiter; a ring before the wait is not lost."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.superseded = False
+        """A newer call of the same agent has arrived: answer at once."""
+
+    def ring(self) -> None:
+        """Wake the waiter."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """Forget the rings so far: what they told of is about to be read."""
+        self._event.clear()
+
+    async def wait(self, seconds: float) -> bool:
+        """Return whether the bell rang within `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Hub:
+    """The bells of one process, by topic: "nodes", "manager", or a job's uuid."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._bells: dict[str, set[Bell]] = {}
+        self._seats: dict[int, tuple[int, Bell]] = {}
+        self._follow: dict[int, float] = {}
+        self.closing = False
+        """The process ends: nobody is to wait any more."""
+
+    def ring(self, topics: Collection[str], but: Bell | None = None) -> None:
+        """Wake everyone who listens to one of `topics`, except `but`."""
+        for topic in topics:
+            for bell in self._bells.get(topic, ()):
+                if bell is not but:
+                    bell.ring()
+
+    def ring_soon(self, topics: Collection[str], but: Bell | None = None) -> None:
+        """Do the same from another thread."""
+        self._loop.call_soon_threadsafe(self.ring, topics, but)
+
+    @contextmanager
+    def listen(self, topic: str) -> Iterator[Bell]:
+        """Have a bell that rings for `topic`."""
+        bell = Bell()
+        listeners = self._bells.setdefault(topic, set())
+        listeners.add(bell)
+        try:
+            yield bell
+        finally:
+            listeners.discard(bell)
+            if not listeners:
+                self._bells.pop(topic, None)
+
+    @contextmanager
+    def seat(self, agent: int, number: int) -> Iterator[Bell]:
+        """Have the bell of an agent's newest sync; the one that waits there now is sent home."""
+        with self.listen("nodes") as bell:
+            seated = self._seats.get(agent)
+            if seated is None or seated[0] < number:
+                self._seats[agent] = (number, bell)
+                if seated is not None:
+                    seated[1].superseded = True
+                    seated[1].ring()
+            try:
+                yield bell
+            finally:
+                if self._seats.get(agent) == (number, bell):
+                    del self._seats[agent]
+
+    def follow(self, attempt: int) -> None:
+        """Note that somebody reads the log of a running attempt; its agent is told soon."""
+        self._follow[attempt] = time.monotonic() + FOLLOW_SECONDS
+        self.ring(("nodes",))
+
+    def take_follow(self, attempts: Iterable[int]) -> list[int]:
+        """Return which of `attempts` are read, each once per reading; forget wishes too old."""
+        if not self._follow:
+            return []
+        now = time.monotonic()
+        self._follow = {key: until for key, until in self._follow.items() if until > now}
+        return [attempt for attempt in attempts if self._follow.pop(attempt, None) is not None]
+
+    def close(self) -> None:
+        """Send everyone home."""
+        self.closing = True
+        self.ring(tuple(self._bells))

@@ -1,0 +1,108 @@
+"""Job tasks over HTTP: the five methods, bulk create, attempts and their logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from jobtasks.api.answers import json_answer
+from jobtasks.api.collection import BASE, LARGE_BYTES, Collection, Methods
+from jobtasks.api.edge import Edge, require_token
+from jobtasks.api.parsing import Body, parse_records, read_body
+from jobtasks.api.ranges import Span, asked_span, range_headers
+from jobtasks.api.rendering import render_attempt, render_task
+from jobtasks.core.errors import Invalid
+from jobtasks.core.resources import RESOURCES, is_digits
+from jobtasks.core.states import AttemptState
+from jobtasks.service import listing, logs, tasks
+from jobtasks.store.records import TaskRecord
+
+TEXT = "text/plain; charset=utf-8"
+
+METHODS = Methods(
+    page=listing.list_tasks,
+    create=tasks.create,
+    show=tasks.show,
+    update=tasks.update,
+    delete=tasks.delete,
+    render=render_task,
+)
+
+
+class JobTasks(Collection[TaskRecord]):
+    """Request handlers of ``/arvados/v1/job_tasks``."""
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(edge, RESOURCES["job_tasks"], METHODS)
+
+    def routes(self) -> list[Route]:
+        """Return the routes of job tasks."""
+        member = f"{BASE}/job_tasks/{{uuid}}"
+        return [
+            *super().routes(),
+            Route(member + "/attempts", self.attempts, methods=["GET"]),
+            Route(member + "/log", self.log, methods=["GET"]),
+        ]
+
+    async def create(self, request: Request) -> Response:
+        """Create one task and answer with it, or many and answer with their uuids (R2)."""
+        body = await self._records(request)
+        items = body.items
+        if items is not None:
+            created = await self.edge.write(
+                request, lambda ctx, caller: tasks.create_many(ctx, caller, items)
+            )
+            return json_answer(created)
+        names = self.selected(request, body.parameters)
+        task = await self.edge.write(
+            request, lambda ctx, caller: tasks.create(ctx, caller, body.attributes)
+        )
+        return self.answer(task, names)
+
+    async def _records(self, request: Request) -> Body:
+        require_token(request)
+        body = await read_body(request, self.settings.bulk_body_bytes_max)
+        if len(body) < LARGE_BYTES:
+            return parse_records(self.resource, body, self.settings)
+        return await self.edge.in_thread(parse_records, self.resource, body, self.settings)
+
+    async def attempts(self, request: Request) -> Response:
+        """Answer with every attempt of a task, first to last (R13)."""
+        uuid = request.path_params["uuid"]
+        found = await self.edge.read(request, lambda ctx, caller: tasks.attempts(ctx, caller, uuid))
+        return json_answer({"items": [render_attempt(attempt) for attempt in found]})
+
+    async def log(self, request: Request) -> Response:
+        """Answer with an attempt's log, the newest one's by default: whole, or a part."""
+        uuid = request.path_params["uuid"]
+        number = _attempt_number(request.query_params.get("attempt"))
+        streams = logs.streams_named(request.query_params.get("stream"))
+        attempt = await self.edge.read(
+            request, lambda ctx, caller: tasks.attempt(ctx, caller, uuid, number)
+        )
+        if attempt.state < AttemptState.ENDED:
+            self.edge.hub.follow(attempt.id)
+        path = logs.log_path(self.edge.world.log_dir, attempt)
+        size = await self.edge.in_thread(logs.log_size, path, streams)
+        span = asked_span(request, size)
+        headers = range_headers(span, size)
+        if span is None or span.stop == span.start or request.method == "HEAD":
+            return Response(None, 416 if span is None else span.status, headers, media_type=TEXT)
+        pieces = _pieces(path, streams, span)
+        return StreamingResponse(pieces, span.status, headers, media_type=TEXT)
+
+
+def _pieces(path: Path, streams: frozenset[bytes], span: Span) -> Iterator[bytes]:
+    return logs.read_log(path, streams, span.start, span.stop)
+
+
+def _attempt_number(value: str | None) -> int | None:
+    if not value:
+        return None
+    if not is_digits(value) or int(value) < 1:
+        raise Invalid("attempt must be a number, from 1")
+    return int(value)

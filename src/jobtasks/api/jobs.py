@@ -1,0 +1,156 @@
+"""Jobs over HTTP: the five methods, and cancel, retry, output, levels, waiting for the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from jobtasks.api.answers import json_answer
+from jobtasks.api.collection import BASE, Collection, Methods
+from jobtasks.api.edge import Edge, require_token
+from jobtasks.api.parsing import decode_body, read_body
+from jobtasks.api.rendering import render_job, render_levels
+from jobtasks.core.errors import Invalid
+from jobtasks.core.resources import RESOURCES
+from jobtasks.core.states import FINAL
+from jobtasks.service import jobs, listing
+from jobtasks.store.records import JobRecord
+
+LOOK_AGAIN_SECONDS = 5.0
+"""A wait reads the job at least so often, whatever was or was not told."""
+TEXT = "text/plain; charset=utf-8"
+NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
+Cursor = tuple[int, int] | None
+
+METHODS = Methods(
+    page=listing.list_jobs,
+    create=jobs.create,
+    show=jobs.show,
+    update=jobs.update,
+    delete=jobs.delete,
+    render=render_job,
+)
+
+
+class Jobs(Collection[JobRecord]):
+    """Request handlers of ``/arvados/v1/jobs``."""
+
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(edge, RESOURCES["jobs"], METHODS)
+
+    def routes(self) -> list[Route]:
+        """Return the routes of jobs."""
+        member = f"{BASE}/jobs/{{uuid}}"
+        return [
+            *super().routes(),
+            Route(member + "/cancel", self.cancel, methods=["POST"]),
+            Route(member + "/retry", self.retry, methods=["POST"]),
+            Route(member + "/output", self.output, methods=["GET"]),
+            Route(member + "/levels", self.levels, methods=["GET"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Answer with a job; with ``wait``, when it is final or so many seconds are over."""
+        seconds = _wait_seconds(request.query_params.get("wait"))
+        if not seconds:
+            return await super().show(request)
+        uuid = request.path_params["uuid"]
+        names = self.selected(request)
+        until = time.monotonic() + min(seconds, self.settings.wait_seconds_max)
+        with self.edge.hub.listen(uuid) as bell:
+            while True:
+                bell.clear()
+                job = await self.edge.read(
+                    request, lambda ctx, caller: jobs.show(ctx, caller, uuid)
+                )
+                left = until - time.monotonic()
+                if job.state in FINAL or left <= 0 or self.edge.hub.closing:
+                    return self.answer(job, names)
+                await bell.wait(min(left, LOOK_AGAIN_SECONDS))
+
+    async def cancel(self, request: Request) -> Response:
+        """Cancel a job (R21)."""
+        uuid = request.path_params["uuid"]
+        body = await self._arguments(request)
+        reason = body.get("reason")
+        if reason is not None and not isinstance(reason, str):
+            raise Invalid("reason must be text")
+        names = self.selected(request, body)
+        job = await self.edge.write(
+            request, lambda ctx, caller: jobs.cancel(ctx, caller, uuid, reason)
+        )
+        return self.answer(job, names)
+
+    async def retry(self, request: Request) -> Response:
+        """Queue a failed or cancelled job again, whole or some of its tasks (R23)."""
+        uuid = request.path_params["uuid"]
+        body = await self._arguments(request)
+        tasks = _uuids(body.get("job_tasks"))
+        constraints = body.get("runtime_constraints")
+        if constraints is not None and not isinstance(constraints, dict):
+            raise Invalid("runtime_constraints must be a JSON object")
+        names = self.selected(request, body)
+        job = await self.edge.write(
+            request, lambda ctx, caller: jobs.retry(ctx, caller, uuid, tasks, constraints)
+        )
+        return self.answer(job, names)
+
+    async def levels(self, request: Request) -> Response:
+        """Answer with how many tasks of each sequence are where."""
+        uuid = request.path_params["uuid"]
+        levels = await self.edge.read(request, lambda ctx, caller: jobs.levels(ctx, caller, uuid))
+        return json_answer(render_levels(levels))
+
+    async def output(self, request: Request) -> Response:
+        """Answer with the whole collated output (R20), page by page."""
+        first, cursor = await self._output_page(request, None)
+        if cursor is None:
+            return Response("".join(first), media_type=TEXT, headers=NO_SNIFFING)
+        return StreamingResponse(
+            self._output_pages(request, first, cursor), media_type=TEXT, headers=NO_SNIFFING
+        )
+
+    async def _output_page(self, request: Request, after: Cursor) -> tuple[list[str], Cursor]:
+        uuid = request.path_params["uuid"]
+        return await self.edge.read(
+            request, lambda ctx, caller: jobs.output_page(ctx, caller, uuid, after)
+        )
+
+    async def _output_pages(
+        self, request: Request, pieces: list[str], cursor: Cursor
+    ) -> AsyncIterator[bytes]:
+        yield "".join(pieces).encode()
+        while cursor is not None:
+            pieces, cursor = await self._output_page(request, cursor)
+            yield "".join(pieces).encode()
+
+    async def _arguments(self, request: Request) -> dict[str, Any]:
+        require_token(request)
+        body = await read_body(request, self.settings.body_bytes_max)
+        return decode_body(body, self.settings.depth_max)
+
+
+def _wait_seconds(value: str | None) -> float:
+    """Return parameter `wait` in seconds, 0 when there is none."""
+    if not value:
+        return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise Invalid("wait must be a number of seconds")
+    return seconds
+
+
+def _uuids(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise Invalid("job_tasks must be a list of UUIDs")
+    return value

@@ -1,0 +1,179 @@
+"""Records as they look on the wire (R41, R42); JSON kept as text goes out as it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from jobtasks.core.identifiers import base36
+from jobtasks.core.resources import RESOURCES, Resource
+from jobtasks.core.states import AttemptState, JobState, TaskState, job_flags
+from jobtasks.core.timestamps import render_time
+from jobtasks.service.listing import Page
+from jobtasks.store.records import AttemptRecord, JobRecord, LevelRecord, TaskRecord
+
+R = TypeVar("R", JobRecord, TaskRecord)
+JOB_KIND = RESOURCES["jobs"].kind
+TASK_KIND = RESOURCES["job_tasks"].kind
+TASK_WORDS = tuple(state.word for state in TaskState)
+MICROSECONDS = 1_000_000
+
+
+def etag(record: tuple[Any, ...]) -> str:
+    """Return 25 digits that change whenever the record does."""
+    digest = hashlib.md5(repr(record).encode("utf-8", "replace"), usedforsecurity=False).digest()
+    return base36(int.from_bytes(digest, "big"), 25)
+
+
+def _time(microseconds: int | None) -> str | None:
+    return None if microseconds is None else render_time(microseconds)
+
+
+def _json(text: str | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())
+
+
+def _flag(number: int | None) -> bool | None:
+    return None if number is None else bool(number)
+
+
+def render_task(task: TaskRecord) -> dict[str, Any]:
+    """Return a task's attributes, in the order of the resource table."""
+    failed_at = None if task.failed_at is None else task.failed_at / MICROSECONDS
+    return {
+        "href": f"/job_tasks/{task.uuid}",
+        "kind": TASK_KIND,
+        "etag": etag(task),
+        "uuid": task.uuid,
+        "owner_uuid": task.owner_uuid,
+        "created_at": render_time(task.created_at),
+        "modified_by_client_uuid": task.modified_by_client_uuid,
+        "modified_by_user_uuid": task.modified_by_user_uuid,
+        "modified_at": render_time(task.modified_at),
+        "job_uuid": task.job_uuid,
+        "created_by_job_task_uuid": task.created_by_job_task_uuid,
+        "sequence": task.sequence,
+        "qsequence": task.qsequence,
+        "parameters": _json(task.parameters),
+        "output": task.output,
+        "progress": task.progress,
+        "success": _flag(task.success),
+        "started_at": _time(task.started_at),
+        "finished_at": _time(task.finished_at),
+        "runtime_constraints": _json(task.runtime_constraints),
+        "command": _json(task.command),
+        "state": TASK_WORDS[task.state],
+        "attempts": task.attempts,
+        "failed_count": task.failed_count,
+        "failed_at": failed_at,
+        "failed_log": task.failed_log if task.failed_count else None,
+        "log": task.log,
+    }
+
+
+def render_job(job: JobRecord) -> dict[str, Any]:
+    """Return a job's attributes, in the order of the resource table."""
+    state = JobState(job.state)
+    running, success = job_flags(state)
+    return {
+        "href": f"/jobs/{job.uuid}",
+        "kind": JOB_KIND,
+        "etag": etag(job),
+        "uuid": job.uuid,
+        "owner_uuid": job.owner_uuid,
+        "created_at": render_time(job.created_at),
+        "modified_by_client_uuid": job.modified_by_client_uuid,
+        "modified_by_user_uuid": job.modified_by_user_uuid,
+        "modified_at": render_time(job.modified_at),
+        "submit_id": job.submit_id,
+        "priority": job.priority,
+        "script": job.script,
+        "script_parameters": _json(job.script_parameters),
+        "script_version": job.script_version,
+        "cancelled_at": _time(job.cancelled_at),
+        "cancelled_by_client_uuid": job.cancelled_by_client_uuid,
+        "cancelled_by_user_uuid": job.cancelled_by_user_uuid,
+        "started_at": _time(job.started_at),
+        "finished_at": _time(job.finished_at),
+        "output": job.output,
+        "log": job.log,
+        "success": success,
+        "running": running,
+        "state": job.state,
+        "is_locked_by_uuid": job.is_locked_by_uuid,
+        "runtime_constraints": _json(job.runtime_constraints),
+        "tasks_summary": {
+            "todo": job.todo,
+            "running": job.running_tasks,
+            "done": job.done,
+            "failed": job.failed,
+        },
+        "nondeterministic": _flag(job.nondeterministic),
+        "repository": job.repository,
+        "supplied_script_version": job.supplied_script_version,
+        "arvados_sdk_version": job.arvados_sdk_version,
+        "docker_image_locator": job.docker_image_locator,
+        "queue_position": 0 if state is JobState.QUEUED else None,
+        "node_uuids": [],
+        "description": job.description,
+        "components": _json(job.components),
+        "command": _json(job.command),
+        "output_truncated": bool(job.output_truncated),
+    }
+
+
+def render_attempt(attempt: AttemptRecord) -> dict[str, Any]:
+    """Return one attempt: where it ran, when, and how it ended (R13)."""
+    return {
+        "number": attempt.number,
+        "node": attempt.node,
+        "slot": attempt.slot,
+        "state": AttemptState(attempt.state).word,
+        "assigned_at": render_time(attempt.assigned_at),
+        "started_at": _time(attempt.started_at),
+        "finished_at": _time(attempt.ended_at),
+        "exit_code": attempt.exit_code,
+        "signal": attempt.signal,
+        "cause": attempt.cause,
+        "counted": bool(attempt.counted),
+        "peak_memory_kib": attempt.peak_memory_kib,
+        "run_seconds": attempt.run_seconds,
+        "reason": attempt.reason,
+        "log_bytes": attempt.log_bytes,
+        "log_dropped_bytes": attempt.log_dropped_bytes,
+    }
+
+
+def render_levels(levels: Sequence[LevelRecord]) -> dict[str, Any]:
+    """Return how far each sequence of a job is."""
+    return {"items": [level._asdict() for level in levels]}
+
+
+def select(rendered: dict[str, Any], names: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return only what was asked for, and the kind."""
+    if names is None:
+        return rendered
+    return {key: value for key, value in rendered.items() if key in names or key == "kind"}
+
+
+def render_page(
+    resource: Resource,
+    page: Page[R],
+    render: Callable[[R], dict[str, Any]],
+    names: tuple[str, ...] | None,
+) -> dict[str, Any]:
+    """Return one page of a list."""
+    answer: dict[str, Any] = {
+        "kind": f"{resource.kind}List",
+        "etag": "",
+        "self_link": "",
+        "offset": page.offset,
+        "limit": page.limit,
+        "items": [select(render(record), names) for record in page.items],
+    }
+    if page.items_available is not None:
+        answer["items_available"] = page.items_available
+    return answer

@@ -1,0 +1,222 @@
+"""The server process: state directory, store, HTTP, manager and the embedded node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import random
+import secrets
+import signal
+import socket
+import sqlite3
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from jobtasks.api.app import make_app
+from jobtasks.api.edge import Edge
+from jobtasks.api.hub import Hub
+from jobtasks.api.jsonlog import log_to_stderr
+from jobtasks.api.manager import manage
+from jobtasks.api.node import EmbeddedNode, keeper_command
+from jobtasks.api.state_dir import StartRefused, StateDir
+from jobtasks.core.errors import JobTasksError
+from jobtasks.core.identifiers import UuidMaker
+from jobtasks.core.settings import Settings
+from jobtasks.service import setup
+from jobtasks.service.context import World
+from jobtasks.store.sqlite import SqliteStore
+
+REFUSED = 125
+KEEP_ALIVE_SECONDS = 75
+"""Longer than any client keeps an idle connection, so that none is closed under a request."""
+BACKLOG = 1024
+LEAVE_SECONDS = 5.0
+"""How long answers that are under way may take when the server ends, and beyond the grace of R21
+what the agent has to report its ends."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """What ``jobtasks serve`` was told."""
+
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: a free one."""
+    slots: int | None = None
+    """Attempts at a time on the embedded node; None: as many as it has cores."""
+    agent: bool = True
+    """Whether this machine is a node, too."""
+    handover: bool = False
+    """At TERM leave running attempts to the next server."""
+    pass_env: tuple[str, ...] = ()
+    """Names of variables that tasks inherit."""
+
+
+def serve(options: ServeOptions, settings: Settings | None = None) -> int:
+    """Serve until TERM or INT; return the exit code.
+
+    Prints ``ready URL`` on stdout when it accepts. What keeps it from starting is one line on
+    stderr, and 125.
+    """
+    try:
+        return _serve(options, settings or Settings())
+    except (JobTasksError, sqlite3.Error, OSError) as error:
+        print(f"jobtasks serve: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def _serve(options: ServeOptions, settings: Settings) -> int:
+    _refuse_open_network(options.host)
+    with contextlib.ExitStack() as stack:
+        state = StateDir(options.state)
+        stack.callback(state.close)
+        listener = stack.enter_context(_listen(options.host, options.port))
+        store = _open_store(state.database)
+        stack.callback(store.close)
+        process = ServerProcess(options, settings, state, store, listener)
+        log_to_stderr()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(process.run())
+    return 0
+
+
+def _refuse_open_network(host: str) -> None:
+    """Refuse an address that others can reach: tokens would cross the network readably."""
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    if host != "localhost":
+        raise StartRefused(f"cannot listen on {host}: without TLS only on a loopback address")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartRefused(f"cannot listen on {host}:{port}: {reason}") from None
+
+
+def _open_store(path: Path) -> SqliteStore:
+    try:
+        return SqliteStore(path)
+    except sqlite3.Error as error:
+        raise StartRefused(f"cannot use {path}: {error}") from None
+
+
+class HttpServer(uvicorn.Server):
+    """The HTTP server without its own idea of signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process."""
+        yield
+
+
+class ServerProcess:
+    """One run of the server."""
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        settings: Settings,
+        state: StateDir,
+        store: SqliteStore,
+        listener: socket.socket,
+    ) -> None:
+        self._options = options
+        self._settings = settings
+        self._state = state
+        self._store = store
+        self._listener = listener
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to stop, then end in good order."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        edge = Edge(self._store, self._world(), Hub(loop))
+        admin, agent = self._state.token("admin"), self._state.token("agent")
+        await edge.commit(lambda ctx: setup.prepare(ctx, admin, agent))
+        await self._serve(edge)
+        edge.close()
+
+    def _world(self) -> World:
+        return World(
+            settings=self._settings,
+            uuids=UuidMaker(setup.PREFIX, secrets.randbelow),
+            token_key=self._state.secret_key(),
+            random=random.random,
+            log_dir=self._state.logs,
+        )
+
+    async def _serve(self, edge: Edge) -> None:
+        http = HttpServer(_http_config(edge))
+        serving = asyncio.create_task(http.serve(sockets=[self._listener]))
+        managing = asyncio.create_task(manage(edge))
+        url = _url(self._listener)
+        self._state.write_url(url)
+        node = self._node(url)
+        watching = asyncio.create_task(node.watch()) if self._options.agent else None
+        print(f"ready {url}", flush=True)
+        logger.info("serving", extra={"url": url, "state": str(self._state.path)})
+        await self._until_stopped(serving)
+        await self._end_node(node)
+        edge.hub.close()
+        http.should_exit = True
+        await serving
+        await managing
+        if watching is not None:
+            watching.cancel()
+        self._state.forget_url()
+        logger.info("ended in good order")
+
+    async def _until_stopped(self, serving: asyncio.Task[None]) -> None:
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((stopped, serving), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+
+    def _node(self, url: str) -> EmbeddedNode:
+        options, state = self._options, self._state
+        command = keeper_command(
+            url, state.agent_token_file, state.node, options.slots, options.pass_env
+        )
+        return EmbeddedNode(state.node, command)
+
+    async def _end_node(self, node: EmbeddedNode) -> None:
+        """Drain the node while the server still listens to what its agent reports."""
+        if self._options.agent and not self._options.handover:
+            await node.drain(self._settings.grace_seconds + LEAVE_SECONDS)
+        node.leave()
+
+
+def _http_config(edge: Edge) -> uvicorn.Config:
+    return uvicorn.Config(
+        make_app(edge),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(LEAVE_SECONDS),
+    )
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,118 @@
+"""The server's state directory: its lock, keys, tokens and address (all private, mode 0700/0600)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from jobtasks.core.errors import Unavailable
+from jobtasks.core.identifiers import make_token
+
+KEY_BYTES = 32
+
+
+class StartRefused(Unavailable):
+    """The server cannot start here."""
+
+
+class StateDir:
+    """A state directory that this process alone holds.
+
+    Raises:
+        StartRefused: another server holds it, or it cannot be made, read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartRefused(f"cannot use {self.path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StartRefused(f"another server serves {self.path}") from None
+
+    @property
+    def database(self) -> Path:
+        """The store's file."""
+        return self.path / "jobtasks.db"
+
+    @property
+    def logs(self) -> Path:
+        """Where attempts' logs are kept."""
+        return self._directory("logs")
+
+    @property
+    def node(self) -> Path:
+        """The directory of the embedded node."""
+        return self._directory("node")
+
+    @property
+    def agent_token_file(self) -> Path:
+        """Where an agent finds its token."""
+        return self.path / "agent.token"
+
+    def secret_key(self) -> bytes:
+        """Return the secret that attempts' tokens are derived from; made once."""
+        text = self._kept("secret.key", lambda: secrets.token_hex(KEY_BYTES))
+        try:
+            return bytes.fromhex(text)
+        except ValueError:
+            raise StartRefused(f"{self.path / 'secret.key'} is damaged") from None
+
+    def token(self, role: str) -> str:
+        """Return the token of the admin or of agents; made once."""
+        return self._kept(f"{role}.token", lambda: make_token(secrets.randbelow))
+
+    def write_url(self, url: str) -> None:
+        """Say where the server serves: to clients, and to the embedded node."""
+        write_private(self.path / "url", url + "\n")
+        write_private(self.node / "server.url", url + "\n")
+
+    def forget_url(self) -> None:
+        """Say that nobody serves here now; the node keeps the address it knows."""
+        with contextlib.suppress(OSError):
+            (self.path / "url").unlink()
+
+    def close(self) -> None:
+        """Let another server have the directory."""
+        os.close(self._lock)
+
+    def _directory(self, name: str) -> Path:
+        path = self.path / name
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StartRefused(f"cannot use {path}: {error.strerror}") from None
+        return path
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        path = self.path / name
+        try:
+            if not path.exists():
+                write_private(path, make() + "\n")
+            text = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeError) as error:
+            raise StartRefused(f"cannot use {path}: {error}") from None
+        if not text:
+            raise StartRefused(f"{path} is empty")
+        return text
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone reads; readers find the old text or the new, never half."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, text.encode())
+        os.fsync(file)
+    finally:
+        os.close(file)
+    new.rename(path)
