@@ -166,6 +166,8 @@ class ServerProcess:
         http = HttpServer(_http_config(edge))
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         managing = asyncio.create_task(manage(edge))
+        while not http.started and not serving.done():
+            await asyncio.sleep(0.001)
         url = _url(self._listener)
         self._state.write_url(url)
         node = self._node(url)

@@ -1,4 +1,4 @@
-"""The server's state directory: its lock, keys, tokens and address (all private, mode 0700/0600)."""
+"""The server's state directory: its lock, keys, tokens and address, all private (0700, 0600)."""
 
 from __future__ import annotations
 
