@@ -1,0 +1,1 @@
+"""Runs task processes on one node: keeper, agent, sync with the server."""

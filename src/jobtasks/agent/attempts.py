@@ -1,0 +1,341 @@
+"""The life of attempts on this node: start, stop, end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from jobtasks.agent import launcher
+from jobtasks.agent.ends import Ends
+from jobtasks.agent.environment import JobEnvironment
+from jobtasks.agent.logs import Log
+from jobtasks.agent.loop import Loop, Timer
+from jobtasks.agent.slot_table import SlotTable
+from jobtasks.agent.slots import Slot
+from jobtasks.agent.trees import Owner, Trees
+from jobtasks.protocol.messages import Alive, Assignment, Ended, EndKind, JobBrief
+
+logger = logging.getLogger(__name__)
+
+CLEAR_SECONDS_MIN = 0.001
+CLEAR_SECONDS_MAX = 0.1
+CLEAR_ROUNDS_MAX = 200
+"""Rounds of killing before an end is reported though a process hangs in the kernel (about 20 s)."""
+
+REST_SECONDS = 1.0
+"""A slot on which the node could not start a process is not offered for so long."""
+
+MEMORY_SHARE = 0.95
+"""Killed by a signal that we did not send, with a peak of this share of its reservation: out of
+memory."""
+
+
+@dataclass(slots=True)
+class Job:
+    """What the node keeps of a job."""
+
+    brief: JobBrief
+    environment: JobEnvironment
+    live: int = 0
+    """Attempts of it that have a slot."""
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One attempt that has a slot, from start until its whole tree is gone."""
+
+    assignment: Assignment
+    job: Job
+    slot: Slot
+    log: Log
+    pid: int
+    pidfd: int
+    started: float
+    kind: EndKind = EndKind.EXIT
+    reason: str = ""
+    discard: bool = False
+    status: int | None = None
+    """As `os.wait4` gives it; None while the leader runs."""
+    peak_memory_kib: int = 0
+    killed: bool = False
+    """We have begun to send KILL."""
+    stained: bool = False
+    """It left processes behind."""
+    rounds: int = 0
+    timers: list[Timer] = field(default_factory=list)
+
+    @property
+    def id(self) -> int:
+        """The attempt's number at the server."""
+        return self.assignment.attempt
+
+
+class Attempts:
+    """All attempts of this agent. Exits gather in a turn of the loop and are settled together."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        slots: list[Slot],
+        table: SlotTable,
+        trees: Trees,
+        ends: Ends,
+        finished: Callable[[Log], None],
+    ) -> None:
+        self._loop = loop
+        self._slots = slots
+        self._table = table
+        self._trees = trees
+        self._ends = ends
+        self._finished = finished
+        self._exited: list[Attempt] = []
+        self.live: dict[int, Attempt] = {}
+        self.grace_seconds = 10.0
+        self.log_bytes_max = 64 * 1024 * 1024
+        self.log_directory = ""
+
+    def free_slots(self) -> list[int]:
+        """Numbers of the slots that may take an attempt now."""
+        now = self._loop.now()
+        return [s.number for s in self._slots if not s.attempt and s.rest_until <= now]
+
+    @property
+    def size(self) -> int:
+        """How many slots there are."""
+        return len(self._slots)
+
+    def is_free(self, number: int) -> bool:
+        """Does this node have that slot, and no attempt in it?"""
+        return 1 <= number <= len(self._slots) and not self._slots[number - 1].attempt
+
+    def alive(self) -> list[Alive]:
+        """Return every attempt that has not ended, for a sync."""
+        return [
+            Alive(attempt.id, attempt.pid, attempt.log.live_tail())
+            for attempt in self.live.values()
+        ]
+
+    def repeat_tails(self) -> None:
+        """A sync was lost: the ends of stderr that it carried go along again."""
+        for attempt in self.live.values():
+            attempt.log.tail_changed = True
+
+    def start(self, assignment: Assignment, job: Job, server: dict[str, str]) -> None:
+        """Start an attempt in its slot, which must be free.
+
+        A program that cannot be executed is an end like any other. Errors: `NodeBusyError`.
+        """
+        slot = self._slots[assignment.slot - 1]
+        before = SlotTable.ticks()
+        try:
+            command = launcher.words(assignment, job.brief)
+            variables = job.environment.of(assignment, slot.work, server)
+            pid = launcher.spawn(command, variables, slot)
+        except launcher.StartError as error:
+            self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error)))
+            return
+        except launcher.NodeBusyError:
+            slot.rest_until = self._loop.now() + REST_SECONDS
+            raise
+        self._table.note(slot.number, assignment.attempt, pid, before, SlotTable.ticks())
+        self._adopt(assignment, job, slot, pid)
+
+    def _adopt(self, assignment: Assignment, job: Job, slot: Slot, pid: int) -> None:
+        log_bytes = job.brief.log_bytes_max or self.log_bytes_max
+        log = Log(self.log_directory, assignment.attempt, log_bytes)
+        pidfd = os.pidfd_open(pid)
+        attempt = Attempt(assignment, job, slot, log, pid, pidfd, self._loop.now())
+        slot.attempt, slot.log = assignment.attempt, log
+        job.live += 1
+        self.live[attempt.id] = attempt
+        self._trees.leaders[pid] = attempt.id
+        self._loop.watch(pidfd, lambda events: self._exited.append(attempt))
+        if assignment.max_run_seconds > 0:
+            timer = self._loop.after(assignment.max_run_seconds, partial(self._overdue, attempt))
+            attempt.timers.append(timer)
+
+    def _overdue(self, attempt: Attempt) -> None:
+        limit = attempt.assignment.max_run_seconds
+        self.stop(attempt, EndKind.TIME_LIMIT, f"it ran longer than {limit:g} s")
+
+    def stop(
+        self,
+        attempt: Attempt,
+        kind: EndKind,
+        reason: str,
+        discard: bool = False,
+        kill: bool = False,
+    ) -> None:
+        """End an attempt: TERM to its tree, KILL after the grace, or at once with `kill`.
+
+        What stops it first is what is reported; `discard`: nothing is.
+        """
+        attempt.discard |= discard
+        if attempt.kind is EndKind.EXIT and attempt.status is None:
+            attempt.kind, attempt.reason = kind, reason
+        elif not kill:
+            return
+        if kill:
+            self._kill(attempt)
+        elif attempt.status is None:
+            self._trees.look(self._owners())
+            members = self._trees.members(attempt.id, attempt.pid)
+            _signal(members, signal.SIGTERM)
+            # A stopped process takes note of TERM only when it goes on.
+            _signal(members, signal.SIGCONT)
+            timer = self._loop.after(self.grace_seconds, partial(self._kill, attempt))
+            attempt.timers.append(timer)
+
+    def stop_all(self, kind: EndKind, reason: str, kill: bool = False) -> None:
+        """`stop` every attempt."""
+        for attempt in list(self.live.values()):
+            self.stop(attempt, kind, reason, kill=kill)
+
+    def _kill(self, attempt: Attempt) -> None:
+        if attempt.killed or attempt.id not in self.live:
+            return
+        attempt.killed = True
+        attempt.stained = True
+        self._clear(attempt)
+
+    def settle(self) -> None:
+        """Deal with the exits that this turn of the loop has seen; write down the ends."""
+        if self._exited:
+            exited, self._exited = self._exited, []
+            if self._trees.crowded():
+                self._settle_crowded(exited)
+            else:
+                for attempt in exited:
+                    self._reap(attempt)
+                    self._end(attempt)
+        self._ends.flush()
+
+    def _settle_crowded(self, exited: list[Attempt]) -> None:
+        for attempt in exited:
+            # While the leader is a zombie, nobody else can have its group's number.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(attempt.pid, signal.SIGKILL)
+        self._trees.look(self._owners())
+        for attempt in exited:
+            self._reap(attempt)
+            self._trees.over(attempt.id)
+        for attempt in exited:
+            self._clear(attempt)
+
+    def _reap(self, attempt: Attempt) -> None:
+        _, attempt.status, usage = os.wait4(attempt.pid, 0)
+        attempt.peak_memory_kib = usage.ru_maxrss
+        self._loop.close(attempt.pidfd)
+        del self._trees.leaders[attempt.pid]
+
+    def _clear(self, attempt: Attempt) -> None:
+        """Kill what there is of a tree, and look again until nothing is."""
+        if attempt.id not in self.live:
+            return
+        if attempt.rounds:
+            self._trees.look(self._owners())
+        leader = attempt.pid if attempt.status is None else None
+        members = self._trees.members(attempt.id, leader)
+        if not members or attempt.rounds >= CLEAR_ROUNDS_MAX:
+            self._end_cleared(attempt, members)
+            return
+        attempt.stained = True
+        attempt.rounds += 1
+        _signal(members, signal.SIGKILL)
+        pause = min(CLEAR_SECONDS_MIN * attempt.rounds, CLEAR_SECONDS_MAX)
+        attempt.timers.append(self._loop.after(pause, partial(self._clear, attempt)))
+
+    def _end_cleared(self, attempt: Attempt, members: set[int]) -> None:
+        if members:
+            logger.warning("attempt %d: cannot kill %s", attempt.id, sorted(members))
+        if attempt.status is None:
+            # It hangs in the kernel; its slot stays taken until it is gone.
+            attempt.timers.append(self._loop.after(1.0, partial(self._clear, attempt)))
+            return
+        self._end(attempt)
+
+    def _owners(self) -> list[Owner]:
+        return [
+            Owner(
+                attempt.id,
+                attempt.pid,
+                frozenset(
+                    {
+                        f"TASK_UUID={attempt.assignment.task}".encode(),
+                        f"TASK_ATTEMPT={attempt.assignment.number}".encode(),
+                    }
+                ),
+                attempt.slot.work,
+                attempt.slot.pipes(),
+            )
+            for attempt in self.live.values()
+        ]
+
+    def _end(self, attempt: Attempt) -> None:
+        """The tree is gone: report, and free the slot."""
+        for timer in attempt.timers:
+            timer.cancel()
+        self._trees.forget(attempt.id)
+        del self.live[attempt.id]
+        attempt.job.live -= 1
+        slot = attempt.slot
+        slot.drain()
+        attempt.log.finish()
+        if not attempt.discard:
+            self._ends.add(_ended(attempt, self._loop.now()))
+        else:
+            attempt.log.ended = True
+            # Nothing to report, but the slot is free again.
+            self._ends.changes += 1
+        slot.release(attempt.stained)
+        if attempt.log.head is not None:
+            self._finished(attempt.log)
+
+    def watch_trees(self) -> None:
+        """From time to time: reap orphans that died while their attempts go on."""
+        if self._trees.crowded():
+            self._trees.look(self._owners())
+            self._end_strays()
+
+    def _end_strays(self) -> None:
+        _signal(self._trees.orphans_of(0), signal.SIGKILL)
+
+
+def _signal(pids: set[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _ended(attempt: Attempt, now: float) -> Ended:
+    """Return the report of an attempt whose status is known."""
+    assert attempt.status is not None
+    code = os.waitstatus_to_exitcode(attempt.status)
+    return Ended(
+        attempt.id,
+        _kind(attempt, code),
+        exit_code=code if code >= 0 else None,
+        signal=-code if code < 0 else None,
+        peak_memory_kib=attempt.peak_memory_kib,
+        run_seconds=now - attempt.started,
+        stderr_tail=attempt.log.tail,
+        reason=attempt.reason,
+        log_bytes=attempt.log.kept,
+        log_dropped_bytes=attempt.log.dropped,
+    )
+
+
+def _kind(attempt: Attempt, code: int) -> EndKind:
+    reserved = attempt.assignment.memory_kib
+    if (
+        attempt.kind is EndKind.EXIT
+        and code == -signal.SIGKILL
+        and 0 < reserved * MEMORY_SHARE <= attempt.peak_memory_kib
+    ):
+        return EndKind.OUT_OF_MEMORY
+    return attempt.kind

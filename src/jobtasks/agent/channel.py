@@ -1,0 +1,241 @@
+"""Calls to the server: HTTP/1.1 on kept connections that never block the loop.
+
+A small client of our own, because a call is on the path of every task: it needs no thread (a thread
+would wait for the interpreter's lock while a process is started) and one `send` per request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jobtasks.agent.loop import Loop, Timer
+
+logger = logging.getLogger(__name__)
+
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+"""An answer above this is an error."""
+
+
+Answered = Callable[[int, bytes], None]
+Failed = Callable[[str], None]
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+class Server:
+    """Where the server is and how to speak to it; told again by a file when it moves."""
+
+    def __init__(self, url: str, token_file: Path, url_file: Path) -> None:
+        self._token_file = token_file
+        self._url_file = url_file
+        self.set(url)
+        self.look_again()
+
+    def set(self, url: str) -> None:
+        """Take another base URL; errors: ValueError for one that cannot be used."""
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError(f"not an address that an agent can use: {url!r} (http://HOST:PORT)")
+        self.url = url.rstrip("/")
+        self.host, self.port = parts.hostname, parts.port or 80
+        self._netloc, self._prefix = parts.netloc, parts.path.rstrip("/")
+
+    def look_again(self) -> None:
+        """Read token and address anew: both may have changed while the server was away."""
+        with contextlib.suppress(OSError, ValueError):
+            if url := self._url_file.read_text().strip():
+                self.set(url)
+        try:
+            self.token = self._token_file.read_text().strip()
+        except OSError as error:
+            logger.warning("cannot read the token: %s", error)
+            self.token = getattr(self, "token", "")
+
+    def request(self, path: str, body: bytes) -> bytes:
+        """Return the bytes of one POST."""
+        head = (
+            f"POST {self._prefix}{path} HTTP/1.1\r\nHost: {self._netloc}\r\n"
+            f"Authorization: Bearer {self.token}\r\nContent-Type: application/msgpack\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+
+class Connection:
+    """One connection to the server, at most one call on it.
+
+    A kept connection that the server had closed meanwhile is opened anew by itself.
+    """
+
+    def __init__(self, loop: Loop, server: Server) -> None:
+        self._loop = loop
+        self._server = server
+        self._answered: Answered = _ignore
+        self._failed: Failed = _ignore
+        self._socket: socket.socket | None = None
+        self._peer: tuple[str, int] = ("", 0)
+        self._events = 0
+        self._request = b""
+        self._unsent: memoryview = memoryview(b"")
+        self._received = bytearray()
+        self._used = False
+        self._timer: Timer | None = None
+        self.busy = False
+
+    def post(
+        self, path: str, body: bytes, timeout: float, answered: Answered, failed: Failed
+    ) -> None:
+        """Send a call; it fails when no answer came within `timeout` seconds.
+
+        One of the two is called, always from the loop: `answered` with status and body, `failed`
+        with a reason.
+        """
+        self.busy = True
+        self._answered, self._failed = answered, failed
+        self._request = self._server.request(path, body)
+        self._timer = self._loop.after(timeout, lambda: self._fail("no answer in time"))
+        if self._socket is not None and self._peer != (self._server.host, self._server.port):
+            self._close()
+        if self._socket is None:
+            self._connect()
+        else:
+            self._send()
+
+    def close(self) -> None:
+        """Give up what is under way, without a word."""
+        self._end_call()
+        self._close()
+
+    def _connect(self) -> None:
+        self._used = False
+        self._peer = (self._server.host, self._server.port)
+        try:
+            found = socket.getaddrinfo(*self._peer, type=socket.SOCK_STREAM)[0]
+            self._socket = socket.socket(found[0], socket.SOCK_STREAM)
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.connect_ex(found[4])
+        except OSError as error:
+            reason = _words(error)
+            self._loop.after(0, lambda: self._fail(reason))
+            return
+        self._unsent = memoryview(self._request)
+        self._events = select.EPOLLOUT
+        self._loop.watch(self._socket.fileno(), self._ready, self._events)
+
+    def _send(self) -> None:
+        self._unsent = memoryview(self._request)
+        self._push()
+
+    def _push(self) -> None:
+        assert self._socket is not None
+        try:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            reason = _words(error)
+            self._loop.after(0, lambda: self._lost(reason))
+            return
+        events = select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0)
+        if events != self._events:
+            self._events = events
+            self._loop.change(self._socket.fileno(), events)
+
+    def _ready(self, events: int) -> None:
+        assert self._socket is not None
+        if events & (select.EPOLLERR | select.EPOLLHUP) and not events & select.EPOLLIN:
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._lost(os.strerror(number) if number else "connection closed")
+        elif events & select.EPOLLIN:
+            self._receive()
+        else:
+            self._push()
+
+    def _receive(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(1024 * 1024)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(_words(error))
+            return
+        if not data:
+            self._lost("connection closed")
+            return
+        self._received += data
+        self._parse()
+
+    def _parse(self) -> None:
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        try:
+            status, length, keep = _read_head(bytes(self._received[:end]))
+        except ValueError as error:
+            self._fail(str(error))
+            return
+        start = end + 4
+        if len(self._received) < start + length:
+            return
+        body = bytes(self._received[start : start + length])
+        self._end_call()
+        self._used = True
+        if not keep:
+            self._close()
+        self._answered(status, body)
+
+    def _end_call(self) -> None:
+        self.busy = False
+        self._received.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._loop.forget(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def _lost(self, reason: str) -> None:
+        """The connection broke: a kept one is opened anew once, a new one has failed."""
+        self._close()
+        if self.busy and self._used and not self._received:
+            self._connect()
+        elif self.busy:
+            self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        self._end_call()
+        self._close()
+        self._failed(reason)
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _read_head(head: bytes) -> tuple[int, int, bool]:
+    """Return status, length of the body, and whether the connection may be kept.
+
+    Errors: ValueError for an answer that is not HTTP or does not give its length.
+    """
+    first, *lines = head.lower().split(b"\r\n")
+    headers = dict(line.split(b":", 1) for line in lines if b":" in line)
+    if not first.startswith(b"http/1.") or b"content-length" not in headers:
+        raise ValueError("the answer is not one of a JobTasks server")
+    length = int(headers[b"content-length"])
+    if length > ANSWER_BYTES_MAX:
+        raise ValueError(f"an answer of {length} bytes")
+    return int(first.split()[1]), length, headers.get(b"connection", b"").strip() != b"close"

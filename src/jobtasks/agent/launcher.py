@@ -1,0 +1,112 @@
+"""Starts one process, and says in one line why it could not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+from jobtasks.agent.slots import Slot
+from jobtasks.protocol.messages import Assignment, JobBrief
+
+_DEFAULT_SIGNALS = (
+    signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD,
+    signal.SIGXFSZ,
+)  # fmt: skip
+"""Ignored ones would stay ignored in the task."""
+
+NODE_ERRORS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+"""Not the program's fault: the node has no room for another process now."""
+
+
+class StartError(Exception):
+    """The program cannot be executed; the message is one line for the user."""
+
+
+class NodeBusyError(Exception):
+    """The node cannot start a process now."""
+
+
+def words(assignment: Assignment, brief: JobBrief) -> list[str]:
+    """Return the command line: the task's command, else the job's script, else its command (R39).
+
+    Errors: `StartError` for none, or a script outside of its directory.
+    """
+    if assignment.command:
+        return assignment.command
+    if brief.script is not None:
+        return [script_path(brief.script, brief.script_version)]
+    if brief.command:
+        return brief.command
+    raise StartError("neither task nor job has a command or a script")
+
+
+def script_path(script: str, directory: str | None) -> str:
+    """Return the script's path; errors: `StartError` unless it is below its directory."""
+    if not directory or not directory.startswith("/"):
+        raise StartError(f"script_version is not an absolute directory: {directory!r}")
+    if not script or script.startswith("/") or ".." in script.split("/"):
+        raise StartError(f"script is not below script_version: {script!r}")
+    return f"{directory}/{script}"
+
+
+def spawn(command: list[str], variables: dict[str, str], slot: Slot) -> int:
+    """Start a process in a slot, in a session of its own; return its pid.
+
+    By posix_spawn (vfork: cheap whatever our size). It cannot change the child's directory, so ours
+    is changed before: nothing else in the agent has a use for it.
+    Errors: `StartError`, `NodeBusyError`.
+    """
+    program = command[0]
+    start = os.posix_spawn if "/" in program else os.posix_spawnp
+    try:
+        os.fchdir(slot.directory)
+        return start(
+            program,
+            command,
+            variables,
+            file_actions=slot.actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    except OSError as error:
+        if error.errno in NODE_ERRORS:
+            raise NodeBusyError(error.strerror) from None
+        raise StartError(explain(program, error)) from None
+    except ValueError as error:
+        raise StartError(f"not a command line: {error}") from None
+
+
+def explain(program: str, error: OSError) -> str:
+    """Return why `program` could not be executed, naming what is missing."""
+    path = program if "/" in program else shutil.which(program, mode=os.F_OK)
+    if path is None or not os.path.lexists(path):
+        where = "" if "/" in program else " (looked for on PATH)"
+        return f"no such file: {program}{where}"
+    if Path(path).is_dir():
+        return f"not executable: {path} is a directory"
+    if error.errno == errno.EACCES and not os.access(path, os.X_OK):
+        return f"not executable: {path}"
+    interpreter = _interpreter(path)
+    if error.errno in (errno.ENOENT, errno.EACCES) and interpreter:
+        return f"bad interpreter {interpreter!r} in the first line of {path}"
+    if error.errno == errno.ENOEXEC:
+        return f"exec format error: {path} is neither a binary for this machine nor begins with #!"
+    if error.errno == errno.E2BIG:
+        return f"arguments and environment are too large: {path}"
+    return f"{error.strerror}: {path}"
+
+
+def _interpreter(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            line = file.readline(256)
+    except OSError:
+        return ""
+    # Only blanks and tabs part the words: what a Windows line end leaves belongs to the name.
+    words = re.split(rb"[ \t]+", line[2:].strip(b" \t\n"))
+    return os.fsdecode(words[0]) if line.startswith(b"#!") else ""

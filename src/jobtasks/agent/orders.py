@@ -1,0 +1,216 @@
+"""Carries out what the server orders: start these, stop those, tell me about that one."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from jobtasks.agent import launcher
+from jobtasks.agent.attempts import Attempts
+from jobtasks.agent.channel import Server
+from jobtasks.agent.ends import Ends
+from jobtasks.agent.environment import server_variables
+from jobtasks.agent.jobs import Jobs
+from jobtasks.agent.loop import Loop, Timer
+from jobtasks.agent.pushing import FOLLOW_SECONDS, Pusher
+from jobtasks.protocol.messages import Assignment, Ended, EndKind, JobBrief, Orders, Stop
+
+logger = logging.getLogger(__name__)
+
+TURN_SECONDS = 0.002
+"""How long one turn of the loop starts processes before it looks for ends."""
+
+
+class Notes:
+    """Attempts that a sync has to name, until the answer to one that named them."""
+
+    def __init__(self) -> None:
+        self._named: dict[int, int] = {}
+
+    def add(self, attempt: int) -> None:
+        """Name `attempt` from the next sync on."""
+        self._named.setdefault(attempt, 0)
+
+    def name(self, number: int) -> list[int]:
+        """Return all; the sync `number` names them."""
+        if not self._named:
+            return []
+        for attempt, first in self._named.items():
+            self._named[attempt] = first or number
+        return list(self._named)
+
+    def answered(self, number: int) -> None:
+        """The sync `number` was served."""
+        if self._named:
+            self._named = {a: first for a, first in self._named.items() if not 0 < first <= number}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._named.clear()
+
+    def __contains__(self, attempt: int) -> bool:
+        return attempt in self._named
+
+
+class OrderBook:
+    """Orders at hand, and what the server must hear about them.
+
+    An assignment is started at most once: it is taken only from answers in rising order, and the
+    server does not repeat one in the answer to a sync that has named it. It is not started after
+    its time (R33), nor in a slot that is taken: then it is *refused*. `tell` is called when
+    something should be said soon.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        server: Server,
+        attempts: Attempts,
+        ends: Ends,
+        jobs: Jobs,
+        pusher: Pusher,
+        tell: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._server = server
+        self._attempts = attempts
+        self._ends = ends
+        self._jobs = jobs
+        self._pusher = pusher
+        self._tell = tell
+        self._url = ""
+        self._variables: dict[str, str] = {}
+        self._newest = 0
+        self._follow: list[int] = []
+        self._follow_timer: Timer | None = None
+        self.to_start: deque[tuple[Assignment, float]] = deque()
+        """Assignments, each with the time after which it is not started."""
+        self.refused = Notes()
+        self.unknown = Notes()
+        self.closed = False
+        """Start nothing any more: the agent ends."""
+
+    def forget(self) -> None:
+        """A new life with the server begins: what an old one ordered is void."""
+        self.to_start.clear()
+        self.refused.clear()
+        self.unknown.clear()
+
+    def obey(self, orders: Orders, sent_at: float) -> None:
+        """Take the answer to a sync that was sent at `sent_at`."""
+        self.refused.answered(orders.number)
+        self.unknown.answered(orders.number)
+        if orders.acknowledged:
+            self.acknowledge(orders.acknowledged)
+        for brief in orders.jobs:
+            self._learn(brief)
+        if orders.number > self._newest:
+            self._newest = orders.number
+            for assignment in orders.start:
+                late = sent_at + orders.held_seconds + assignment.start_within_seconds
+                self._take(assignment, late)
+        for stop in orders.stop:
+            self._stop(stop)
+        for attempt in orders.ask:
+            self._asked(attempt)
+        for uuid in orders.jobs_over:
+            self._jobs.over(uuid)
+        self._follow = orders.follow
+        if self._follow and self._follow_timer is None:
+            self._push_followed()
+
+    def acknowledge(self, attempts: list[int]) -> None:
+        """These ends are on record at the server."""
+        self._ends.acknowledge(attempts)
+        self._pusher.ended(attempts)
+
+    def _push_followed(self) -> None:
+        """Push what there is of the logs that somebody reads, again and again."""
+        self._follow_timer = None
+        for attempt in self._follow:
+            if (found := self._attempts.live.get(attempt)) is not None:
+                self._pusher.add(found.log)
+        if self._follow:
+            self._follow_timer = self._loop.after(FOLLOW_SECONDS, self._push_followed)
+
+    def _learn(self, brief: JobBrief) -> None:
+        try:
+            self._jobs.take(brief)
+        except OSError as error:
+            logger.error("cannot make the directory of job %s: %s", brief.uuid, error)
+
+    def _has(self, attempt: int) -> bool:
+        """Do we run it, or have its end?"""
+        return attempt in self._attempts.live or attempt in self._ends.pending
+
+    def _is_at_hand(self, attempt: int) -> bool:
+        return any(assignment.attempt == attempt for assignment, _ in self.to_start)
+
+    def _take(self, assignment: Assignment, late: float) -> None:
+        attempt = assignment.attempt
+        if self._has(attempt) or attempt in self.refused or self._is_at_hand(attempt):
+            return
+        if self.closed:
+            self._refuse(assignment, "the agent ends")
+        else:
+            self.to_start.append((assignment, late))
+
+    def _refuse(self, assignment: Assignment, why: str) -> None:
+        logger.warning("attempt %d: not started: %s", assignment.attempt, why)
+        self.refused.add(assignment.attempt)
+        self._tell()
+
+    def start_some(self) -> None:
+        """Start what is at hand, for about `TURN_SECONDS`."""
+        until = self._loop.now() + TURN_SECONDS
+        while self.to_start:
+            assignment, late = self.to_start.popleft()
+            now = self._loop.now()
+            if now > late:
+                self._refuse(assignment, f"it came {now - late:.1f} s too late")
+            else:
+                self._start(assignment)
+            if now > until:
+                return
+
+    def _start(self, assignment: Assignment) -> None:
+        job = self._jobs.known.get(assignment.job)
+        if job is None:
+            self._refuse(assignment, f"its job {assignment.job} is not known here")
+        elif not self._attempts.is_free(assignment.slot):
+            self._refuse(assignment, f"slot {assignment.slot} is not free")
+        else:
+            try:
+                self._attempts.start(assignment, job, self._server_variables())
+            except launcher.NodeBusyError as error:
+                self._refuse(assignment, f"this node cannot start a process: {error}")
+
+    def _server_variables(self) -> dict[str, str]:
+        if self._url != self._server.url:
+            self._url = self._server.url
+            self._variables = server_variables(self._url)
+        return self._variables
+
+    def close(self) -> None:
+        """Start nothing any more."""
+        self.closed = True
+        while self.to_start:
+            self._refuse(self.to_start.popleft()[0], "the agent ends")
+
+    def _stop(self, stop: Stop) -> None:
+        attempt = self._attempts.live.get(stop.attempt)
+        if attempt is not None:
+            self._attempts.stop(attempt, EndKind.STOPPED, stop.reason, stop.discard)
+        elif stop.discard:
+            self.acknowledge([stop.attempt])
+        elif self._is_at_hand(stop.attempt):
+            self._ends.add(Ended(stop.attempt, EndKind.STOPPED, reason=stop.reason))
+        if attempt is None and self.to_start:
+            left = [entry for entry in self.to_start if entry[0].attempt != stop.attempt]
+            self.to_start = deque(left)
+
+    def _asked(self, attempt: int) -> None:
+        if not self._has(attempt) and not self._is_at_hand(attempt):
+            self.unknown.add(attempt)
+        self._tell()
