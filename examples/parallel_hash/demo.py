@@ -22,10 +22,14 @@ SKIPPED = ("site-packages", "__pycache__")
 
 NEXT = """
 What to try next:
-  {jobtasks} run examples/flaky/flaky.py       failures, and what becomes of them
-  {jobtasks} run examples/shell/squares.sh     tasks in sh and curl
-  {jobtasks} run -- sort README.md             one command as a job
-  docs/tutorial/first-job.md                   a job of your own, in ten minutes"""
+  {jobtasks} run examples/flaky/flaky.py
+      failures, and what becomes of them
+  {jobtasks} run examples/shell/squares.sh -c output=all
+      tasks in sh and curl
+  {jobtasks} job list
+      jobs that you have run; then `job tasks JOB`, `task log TASK`
+  docs/tutorial/first-job.md
+      a job of your own, in ten minutes"""
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ def test_table_and_json_come_from_the_same_values(jobtasks: Run, written: Any) -
     written.says("GET", "/jobs", (200, {"items": [JOB], "items_available": 1}))
     table = jobtasks("job", "list")
     assert table.code == 0
-    assert table.out.splitlines()[1] == "J    Running  3/6   a.py     2026-01-01T00:00:00Z  -"
+    assert table.out.splitlines()[1] == "J    Running  3/6   a.py     2026-01-01 00:00:00  -"
     assert json.loads(jobtasks("job", "list", "-o", "json").out) == [JOB]
     written.says("GET", "/jobs/J", (200, JOB))
     assert json.loads(jobtasks("job", "show", "J", "-o", "json").out) == JOB

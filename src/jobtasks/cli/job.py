@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from jobtasks.cli.options import Assignment, format_option, state_option
-from jobtasks.cli.output import Column, Row, key, print_list, print_record
+from jobtasks.cli.output import Column, Row, key, moment, print_list, print_record
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
 
@@ -32,8 +32,8 @@ JOB_COLUMNS: list[Column] = [
     ("state", key("state")),
     ("done", _counts),
     ("program", _program),
-    ("created", key("created_at")),
-    ("finished", key("finished_at")),
+    ("created", moment("created_at")),
+    ("finished", moment("finished_at")),
 ]
 
 TASK_COLUMNS: list[Column] = [

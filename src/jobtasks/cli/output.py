@@ -43,6 +43,11 @@ def key(name: str) -> Callable[[Row], Any]:
     return lambda item: item.get(name)
 
 
+def moment(name: str) -> Callable[[Row], Any]:
+    """The time of that name, to the second, in UTC as the record gives it."""
+    return lambda item: item[name][:19].replace("T", " ") if item.get(name) else None
+
+
 def printable(text: str) -> str:
     """The text without what would move a terminal's cursor."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

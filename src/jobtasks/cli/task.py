@@ -8,7 +8,7 @@ import click
 
 from jobtasks.cli.failures import cause_of
 from jobtasks.cli.options import format_option, state_option
-from jobtasks.cli.output import Column, key, print_list, print_record
+from jobtasks.cli.output import Column, key, moment, print_list, print_record
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
 
@@ -17,8 +17,8 @@ ATTEMPT_COLUMNS: list[Column] = [
     ("state", key("state")),
     ("node", key("node")),
     ("slot", key("slot")),
-    ("started", key("started_at")),
-    ("finished", key("finished_at")),
+    ("started", moment("started_at")),
+    ("finished", moment("finished_at")),
     ("peak KiB", key("peak_memory_kib")),
     ("log bytes", key("log_bytes")),
     ("ended by", lambda attempt: cause_of(attempt) if attempt.get("finished_at") else None),
