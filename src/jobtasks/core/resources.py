@@ -284,7 +284,7 @@ def _coerce_float(name: str, value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise Invalid(f"{name} is out of range") from None
+        raise Invalid(f"{name} must be a number that 64 bits may hold") from None
 
 
 _BOOLEANS = {
