@@ -197,6 +197,29 @@ def test_ctrl_c_leaves_a_job_that_resume_takes_up(
     assert jobtasks("run", "--resume", "--state", state).code == 3
 
 
+def test_on_a_terminal_the_output_follows_the_bars(state: Path, gated: Path, gate: Path) -> None:
+    """Bars and output on the same terminal do not mix: the cursor is back before the output."""
+    gate.touch()
+    ours, theirs = os.openpty()
+    command = [*COMMAND, "run", str(gated), "--state", str(state)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b"".join(iter(lambda: _read_terminal(ours), b""))
+    os.close(ours)
+    assert process.wait(SECONDS_MAX) == 0
+    bars, cursor_shown, output = shown.rpartition(b"\x1b[?25h")
+    assert cursor_shown and b"level 1" in bars
+    assert output == b"number 1\r\nnumber 2\r\n"
+
+
+def _read_terminal(terminal: int) -> bytes:
+    """What comes next; nothing when the other side is closed, which a terminal calls an error."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
+
+
 @pytest.mark.rule("R37")
 def test_run_starts_a_server_that_was_killed_again(state: Path, gated: Path, gate: Path) -> None:
     """kill -9 of its server is not noticed in output and exit code; the address stays."""

@@ -49,7 +49,8 @@ def command(
         body = job_body(script, parameters, (("output", "last"), *constraints), input_path)
     elif parameters or constraints or input_path:
         raise click.UsageError("--resume takes up a job as it is: without -p, -c, --input.")
-    with meter(sys.stderr) as shown, _server(state, shown) as (client, is_ours):
+    shown = meter(sys.stderr)
+    with _server(state, shown) as (client, is_ours):
         job_uuid = _create(client, body) if body else _unfinished(client, script, state)
         state.remember_run(job_uuid)
         with _leaving_on_ctrl_c(job_uuid, state, is_ours):
@@ -99,7 +100,8 @@ def _follow(client: Client, job_uuid: str, shown: Meter) -> dict[str, Any]:
     def look() -> None:
         shown.show(client.get(f"/jobs/{job_uuid}/levels")["items"])
 
-    return wait_for_end(client, job_uuid, None, LOOK_SECONDS, look)
+    with shown:
+        return wait_for_end(client, job_uuid, None, LOOK_SECONDS, look)
 
 
 def _report(client: Client, job: dict[str, Any], state: StateDirectory) -> ExitCode:
