@@ -212,7 +212,7 @@ class FakeServer:
         self._newest = 0
         self._take_ends(join.ended)
         self.rejoin = False
-        self.joined.acknowledged = [ended.attempt for ended in join.ended]
+        self.joined.acknowledged = [e.attempt for e in join.ended] if self.acknowledges else []
         return self.joined
 
     def _take_ends(self, ends: list[Ended]) -> None:

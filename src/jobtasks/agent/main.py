@@ -40,7 +40,7 @@ logger = logging.getLogger("jobtasks.agent")
 CANNOT_WORK = 125
 KEEPER_DIED = 1
 
-LOCK_SECONDS = 10.0
+LOCK_SECONDS = 3.0
 """How long to wait for an earlier agent of the node to end."""
 
 WATCH_SECONDS = 1.0

@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 TURN_SECONDS = 0.002
 """How long one turn of the loop starts processes before it looks for ends."""
 
+DONE_MAX = 10_000
+"""So many attempts are remembered after their end: should the server repeat one against its word,
+it is not started a second time."""
+
 
 class Notes:
     """Attempts that a sync has to name, until the answer to one that named them."""
@@ -82,6 +86,7 @@ class OrderBook:
         self._url = ""
         self._variables: dict[str, str] = {}
         self._newest = 0
+        self._done: dict[int, None] = {}
         self._follow: list[int] = []
         self._follow_timer: Timer | None = None
         self.to_start: deque[tuple[Assignment, float]] = deque()
@@ -122,6 +127,10 @@ class OrderBook:
 
     def acknowledge(self, attempts: list[int]) -> None:
         """These ends are on record at the server."""
+        done = self._done
+        done.update(dict.fromkeys(attempts))
+        while len(done) > DONE_MAX:
+            del done[next(iter(done))]
         self._ends.acknowledge(attempts)
         self._pusher.ended(attempts)
 
@@ -153,6 +162,8 @@ class OrderBook:
             return
         if self.closed:
             self._refuse(assignment, "the agent ends")
+        elif attempt in self._done:
+            self._refuse(assignment, "it has been here before")
         else:
             self.to_start.append((assignment, late))
 
