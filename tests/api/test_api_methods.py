@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
-from jobtasks.protocol.messages import Ended, EndKind
 from tests.api.conftest import LIMIT_SECONDS, Api
+
+from jobtasks.protocol.messages import Ended, EndKind
 
 JOBS = "/arvados/v1/jobs"
 TASKS = "/arvados/v1/job_tasks"
@@ -116,7 +117,7 @@ def test_a_job_runs_to_its_end(api: Api) -> None:
 
 @pytest.mark.rule("R20")
 def test_a_long_output_is_streamed(api: Api) -> None:
-    """More than a page and a MiB of outputs: the attribute holds the first MiB, the address all of it."""
+    """More than a page and a MiB: the attribute holds the first MiB, the address all of it."""
     count = 520
     job = api.job()
     node = api.node(slots=64)

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.api.conftest import LIMIT_SECONDS, Api, Node
 
 from jobtasks.api.agents import says_something
 from jobtasks.protocol.frames import NOTE, STDERR, STDOUT, frame
-from jobtasks.protocol.messages import LogChunk, LogChunks, LogStored, Orders, Stop, Sync
-from tests.api.conftest import LIMIT_SECONDS, Api, Node
+from jobtasks.protocol.messages import Join, LogChunk, LogChunks, LogStored, Orders, Stop, Sync
 
 JOBS = "/arvados/v1/jobs"
 TASKS = "/arvados/v1/job_tasks"
@@ -103,8 +103,9 @@ def test_a_cancel_reaches_a_waiting_agent(api: Api) -> None:
     api.job()
     node = api.node()
     seed = node.next_assignment()
+    number = node.number + 1
     thread, answers = in_background(lambda: node.sync(wait_seconds=LIMIT_SECONDS))
-    waiting(api, node, node.number + 1 if not thread.is_alive() else node.number)
+    waiting(api, node, number)
     job = api.get(f"job_tasks/{seed.task}")["job_uuid"]
     assert api.http.post(f"{JOBS}/{job}/cancel").status_code == 200
     thread.join(LIMIT_SECONDS)
@@ -142,8 +143,8 @@ def test_a_log_is_kept_and_read_back(api: Api) -> None:
     address = f"{TASKS}/{seed.task}/log"
     empty = api.http.get(address)
     assert (empty.status_code, empty.content) == (200, b"")
-    node.push_log(seed.attempt, LOG[:12])
-    assert api.http.get(address).text == "one\ntw"[:4] + ""
+    node.push_log(seed.attempt, LOG[:16])
+    assert api.http.get(address).text == "one\ntw"
     node.push_log(seed.attempt, LOG[7:], offset=7, final=True)
     node.end(seed.attempt, exit_code=1, log_bytes=9)
     whole = api.http.get(address)
@@ -215,8 +216,9 @@ def test_reading_a_running_attempts_log_has_its_agent_push(api: Api) -> None:
     api.job()
     node = api.node()
     seed = node.next_assignment()
+    number = node.number + 1
     thread, answers = in_background(lambda: node.sync(wait_seconds=LIMIT_SECONDS))
-    waiting(api, node, node.number)
+    waiting(api, node, number)
     assert api.http.get(f"{TASKS}/{seed.task}/log").status_code == 200
     thread.join(LIMIT_SECONDS)
     assert answers[0].follow == [seed.attempt]
@@ -263,10 +265,7 @@ def test_a_large_log_is_streamed_in_pieces(api: Api, tmp_path: Path) -> None:
 
 def test_messages_of_another_version_are_refused(api: Api) -> None:
     """422 with a sentence that names both."""
-    message = {
-        **{"version": 99, "node": "n", "hostname": "h", "incarnation": "i"},
-        **{"slots": 1, "memory_kib": 1, "cores": 1, "scratch_mb": 1},
-    }
+    message = Join(99, "n", "h", "i", slots=1, memory_kib=1, cores=1, scratch_mb=1)
     with api.client("u" + "2" * 49) as client:
         answer = client.post("/agent/v1/join", content=msgspec.msgpack.encode(message))
     assert answer.status_code == 422
