@@ -42,7 +42,13 @@ WHERE id = :task_id AND state = 0;
 DELETE FROM requeue WHERE task_id = :task_id;
 
 -- batch_advance: tasks of a batch up to the head were claimed
-UPDATE batch SET head = :head, ready = ready - :count WHERE id = :batch_id;
+UPDATE batch SET
+    ready = ready - :count,
+    head = coalesce((
+        (SELECT min(id) FROM task INDEXED BY task_batch WHERE batch_id = :batch_id AND id >= :head),
+        :head
+    )
+WHERE id = :batch_id;
 
 -- attempt_add: an attempt begins with its assignment
 INSERT INTO attempt (

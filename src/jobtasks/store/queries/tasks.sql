@@ -97,8 +97,14 @@ VALUES (
 -- batch_grow: the same attempt creates more of the same
 UPDATE batch SET size = size + :count, ready = ready + :count WHERE id = :batch_id AND state = 0;
 
--- batch_shrink: one task of a batch is gone
-UPDATE batch SET size = size - 1, ready = ready - :ready WHERE id = :batch_id;
+-- batch_shrink: one task of a batch is gone; its head may have been this one
+UPDATE batch SET
+    size = size - 1, ready = ready - :ready,
+    head = coalesce((
+        (SELECT min(id) FROM task INDEXED BY task_batch WHERE batch_id = :batch_id AND id >= head),
+        head
+    )
+WHERE id = :batch_id;
 
 -- batches_of_attempt: what an attempt created and nobody may run yet
 SELECT id, sequence, shape_id, size, ready FROM batch WHERE creator_attempt_id = :attempt_id AND state = 0;
