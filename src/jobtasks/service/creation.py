@@ -94,12 +94,12 @@ def _checked(
 
 def _new_task(ctx: Context, job: JobRecord, creator: TaskRecord, item: dict[str, Any]) -> NewTask:
     parameters, constraints, command = EMPTY_OBJECT, EMPTY_OBJECT, None
-    sequence = creator.sequence + 1
+    sequence: int | None = None
     for name, value in item.items():
         if name == "parameters":
             parameters = _object_text(ctx, name, value)
         elif name == "sequence":
-            sequence = sequence if value in (None, "") else _sequence(value)
+            sequence = None if value in (None, "") else _sequence(value)
         elif name in ("runtime_constraints", "resource_limits"):
             constraints = _object_text(ctx, "runtime_constraints", value)
             shapes.task_constraints(constraints)
@@ -107,6 +107,8 @@ def _new_task(ctx: Context, job: JobRecord, creator: TaskRecord, item: dict[str,
             command = command_text(ctx, value)
         elif name not in IGNORED:
             _check_fixed(job, creator, name, value)
+    if sequence is None:
+        sequence = _sequence(creator.sequence + 1)
     return sequence, parameters, constraints, command
 
 
