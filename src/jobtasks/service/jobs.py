@@ -171,7 +171,7 @@ def _wants_cancel(job: JobRecord, attributes: dict[str, Any]) -> bool:
 def _refuse_state_changes(job: JobRecord, attributes: dict[str, Any], whole: bool) -> None:
     state = attributes.get("state") or job.state
     if state != job.state:
-        if state in set(JobState) and states.may_follow(JobState(job.state), JobState(state)):
+        if state in tuple(JobState) and states.may_follow(JobState(job.state), JobState(state)):
             raise Forbidden(f"Only the job manager may set state to {state} (R17).")
         raise Invalid(f"State invalid change from {job.state} to {state}")
     for name in FORBIDDEN & attributes.keys():
