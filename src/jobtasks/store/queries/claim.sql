@@ -44,7 +44,7 @@ DELETE FROM requeue WHERE task_id = :task_id;
 -- batch_advance: tasks of a batch up to the head were claimed
 UPDATE batch SET
     ready = ready - :count,
-    head = coalesce((
+    head = coalesce(
         (SELECT min(id) FROM task INDEXED BY task_batch WHERE batch_id = :batch_id AND id >= :head),
         :head
     )

@@ -100,7 +100,7 @@ UPDATE batch SET size = size + :count, ready = ready + :count WHERE id = :batch_
 -- batch_shrink: one task of a batch is gone; its head may have been this one
 UPDATE batch SET
     size = size - 1, ready = ready - :ready,
-    head = coalesce((
+    head = coalesce(
         (SELECT min(id) FROM task INDEXED BY task_batch WHERE batch_id = :batch_id AND id >= head),
         head
     )
