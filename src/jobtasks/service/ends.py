@@ -97,7 +97,8 @@ def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None
     progress, success = _record_of(facts, ended, needs, spent)
     verdict = judge(progress, success)
     cause = retry.cause_of(ended.kind, ended.exit_code)
-    if verdict is Verdict.TEMPORARY and cause in retry.STOPS:
+    was_stopped = cause in retry.STOPS or facts.stop is not None
+    if verdict is Verdict.TEMPORARY and was_stopped:
         wait_again(ctx, ledger, facts)
         _close(ctx, facts, ended, cause, ended.reason, counted=False)
     elif verdict is Verdict.COMPLETE:
