@@ -93,6 +93,8 @@ def after_failure(
     the program was not yet found unable to start; `used_memory_kib` is the larger of the attempt's
     reservation and its measured peak; `random` is uniform in [0, 1).
     """
+    # Back on a node where it could not be started: the others had no room in all that time.
+    nodes_left = nodes_left and node not in spent.unable_nodes
     spent = charge(cause, spent, node, used_memory_kib, largest_node_kib)
     reason = spent_budget(cause, spent, nodes_left, max_attempts, settings)
     if reason:
