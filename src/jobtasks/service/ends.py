@@ -92,7 +92,7 @@ def _record_gone(ctx: Context, ended: Ended) -> None:
 
 
 def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None:
-    spent = msgspec.json.decode(facts.spent, type=Spent) if facts.spent else Spent()
+    spent = _spent(facts)
     needs = shapes.decode_needs(facts.needs)
     progress, success = _record_of(facts, ended, needs, spent)
     verdict = judge(progress, success)
@@ -110,6 +110,10 @@ def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None
         _close(ctx, facts, ended, cause, reason, counted=True)
     else:
         _retry(ctx, ledger, facts, ended, spent, needs, cause)
+
+
+def _spent(facts: EndFacts) -> Spent:
+    return msgspec.json.decode(facts.spent, type=Spent) if facts.spent else Spent()
 
 
 def _record_of(
@@ -160,11 +164,18 @@ def _bury_children(ctx: Context, ledger: Ledger, facts: EndFacts) -> None:
 
 
 def wait_again(ctx: Context, ledger: Ledger, facts: EndFacts) -> None:
-    """Let a task wait again after an ordered stop: nothing counted, no delay (R14)."""
+    """Let a task wait again after an ordered stop: nothing counted, no delay (R14).
+
+    Where it failed before is still avoided (R12).
+    """
     _bury_children(ctx, ledger, facts)
     ctx.tx.run("task_stopped", task_id=facts.task_id, attempt_id=facts.id, now=ctx.now)
     ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.WAITING)
-    _requeue(ctx, ledger, facts, facts.shape_id, 0.0, (), 0)
+    avoid = _spent(facts).failed_nodes
+    nodes = [node.size for node in fleet.usable_nodes(ctx)] if avoid else []
+    needs = shapes.decode_needs(facts.needs)
+    avoid_seconds = _avoid_seconds(ctx, nodes, needs, avoid)
+    _requeue(ctx, ledger, facts, facts.shape_id, 0.0, avoid, avoid_seconds)
 
 
 def _fail(
@@ -242,11 +253,17 @@ def _try_again(
     if decision.spent.memory_kib > needs.memory_kib:
         needs = msgspec.structs.replace(needs, memory_kib=decision.spent.memory_kib)
         shape_id = shapes.shape_of(ctx, needs)
-    elsewhere = _has_other(nodes, needs, set(decision.avoid_nodes))
-    avoid_seconds = ctx.settings.avoid_seconds if elsewhere else 0.0
+    avoid_seconds = _avoid_seconds(ctx, nodes, needs, decision.avoid_nodes)
     _requeue(
         ctx, ledger, facts, shape_id, decision.delay_seconds, decision.avoid_nodes, avoid_seconds
     )
+
+
+def _avoid_seconds(
+    ctx: Context, nodes: list[placement.NodeSize], needs: Needs, avoid: tuple[int, ...]
+) -> float:
+    """Return how long a task waits for another node; 0 where none exists (R12)."""
+    return ctx.settings.avoid_seconds if _has_other(nodes, needs, set(avoid)) else 0.0
 
 
 def _has_other(nodes: list[placement.NodeSize], needs: Needs, tried: set[int]) -> bool:
