@@ -87,9 +87,7 @@ class Collection(Generic[R]):
         """Answer with one record."""
         uuid = request.path_params["uuid"]
         names = self.selected(request)
-        record = await self.edge.read(
-            request, lambda ctx, caller: self.methods.show(ctx, caller, uuid)
-        )
+        record = self.edge.glance(request, lambda ctx, caller: self.methods.show(ctx, caller, uuid))
         return self.answer(record, names)
 
     async def update(self, request: Request) -> Response:

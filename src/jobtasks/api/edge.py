@@ -59,13 +59,20 @@ class Edge:
 
     async def read(self, request: Request, work: Work[T]) -> T:
         """Run `work` on a snapshot, in a thread."""
+        return await self.in_thread(self.glance, request, work)
+
+    def glance(self, request: Request, work: Work[T]) -> T:
+        """Run `work` on a snapshot, here and now: for a row or two, found by their keys.
+
+        Such a read takes less time than to hand it to a thread and back.
+        """
         secret = secret_of(request)
 
         def piece(tx: Tx) -> T:
             ctx = Context(tx, self._clock(), self.world)
             return work(ctx, identify(ctx, secret))
 
-        return await self.in_thread(self.store.read, piece)
+        return self.store.read(piece)
 
     async def write(self, request: Request, work: Work[T], but: Bell | None = None) -> T:
         """Run `work` in a writing transaction; then wake whom it says, except `but`."""

@@ -65,9 +65,7 @@ class Jobs(Collection[JobRecord]):
         with self.edge.hub.listen(uuid) as bell:
             while True:
                 bell.clear()
-                job = await self.edge.read(
-                    request, lambda ctx, caller: jobs.show(ctx, caller, uuid)
-                )
+                job = self.edge.glance(request, lambda ctx, caller: jobs.show(ctx, caller, uuid))
                 left = until - time.monotonic()
                 if job.state in FINAL or left <= 0 or self.edge.hub.closing:
                     return self.answer(job, names)

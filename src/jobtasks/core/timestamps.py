@@ -6,14 +6,15 @@ import re
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NAIVE_EPOCH = datetime(1970, 1, 1)
 MICROSECOND = timedelta(microseconds=1)
 TOO_FINE = re.compile(r"(\.\d{6})\d+")
 
 
 def render_time(microseconds: int) -> str:
     """Return Unix `microseconds` as ``YYYY-MM-DDTHH:MM:SS.NNNNNNNNNZ``."""
-    moment = EPOCH + timedelta(microseconds=microseconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}000Z"
+    moment = NAIVE_EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="microseconds") + "000Z"
 
 
 def parse_time(text: str) -> int:
