@@ -20,6 +20,8 @@ from jobtasks.service.ledger import Ledger
 MICROSECONDS = 1_000_000
 MARK = "[jobtasks] "
 """Begins the one line that we add to a failure's log (R13)."""
+REASON_CHARACTERS_MAX = 1000
+"""Length of a reason: it comes from the agent, and the end of stderr matters more."""
 
 
 class EndFacts(NamedTuple):
@@ -311,6 +313,7 @@ def _close(
     ctx: Context, facts: EndFacts, ended: Ended, cause: Cause, reason: str, *, counted: bool
 ) -> None:
     """Close the attempt's record; its token dies with it (R32)."""
+    reason = " ".join(reason.split())[:REASON_CHARACTERS_MAX]
     ctx.tx.run(
         "attempt_end",
         attempt_id=facts.id,
