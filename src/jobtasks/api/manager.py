@@ -21,7 +21,11 @@ logger = logging.getLogger(__name__)
 
 
 async def manage(edge: Edge) -> None:
-    """Run ticks until the hub closes or another manager takes over."""
+    """Run ticks until the hub closes.
+
+    Raises:
+        LostManager: another manager has taken over.
+    """
     holder = f"{socket.gethostname()}:{os.getpid()}"
     term = await edge.commit(lambda ctx: tick.take_over(ctx, holder))
     previous: Reading | None = None
@@ -31,8 +35,7 @@ async def manage(edge: Edge) -> None:
             try:
                 due, previous = await edge.commit(_ticking(term, previous))
             except tick.LostManager:
-                logger.error("another manager has taken over; this one has stopped")
-                return
+                raise
             except Exception:
                 # The next tick begins anew from what is on disk; a manager that is gone would
                 # leave every job waiting.

@@ -174,20 +174,21 @@ class ServerProcess:
         watching = asyncio.create_task(node.watch()) if self._options.agent else None
         print(f"ready {url}", flush=True)
         logger.info("serving", extra={"url": url, "state": str(self._state.path)})
-        await self._until_stopped(serving)
+        await self._until_stopped(serving, managing)
         await self._end_node(node)
         edge.hub.close()
         http.should_exit = True
         await serving
-        await managing
         if watching is not None:
             watching.cancel()
         self._state.forget_url()
+        await managing
         logger.info("ended in good order")
 
-    async def _until_stopped(self, serving: asyncio.Task[None]) -> None:
+    async def _until_stopped(self, *needed: asyncio.Task[None]) -> None:
+        """Return when told to stop, or when a part without which nothing works has ended."""
         stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait((stopped, serving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((stopped, *needed), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
 
     def _node(self, url: str) -> EmbeddedNode:
