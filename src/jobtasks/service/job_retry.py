@@ -125,8 +125,8 @@ def _reset_one(
     ctx: Context, job: JobRecord, facts: ResetFacts, constraints: dict[str, Any]
 ) -> None:
     """Reset a listed task, with constraints of its own in a batch of its own."""
-    never_started = facts.state == TaskState.WAITING and not facts.attempts
-    ctx.tx.run("requeue_drop", task_id=facts.id)
+    held = ctx.tx.value("requeue_drop", task_id=facts.id) is not None
+    never_started = facts.state == TaskState.WAITING and not facts.attempts and not held
     if not constraints:
         if not never_started:
             _reset(ctx, job.id, facts, facts.runtime_constraints, facts.batch_id, facts.shape_id)
@@ -141,10 +141,10 @@ def _reset_one(
         facts.id,
         BatchState.PUBLISHED,
     )
-    ctx.tx.run("batch_shrink", batch_id=facts.batch_id, ready=int(never_started))
     ctx.tx.run("batch_hold", batch_id=batch_id)
     shape_id = ctx.tx.value("batch_shape", batch_id=batch_id)
     _reset(ctx, job.id, facts, text, batch_id, shape_id)
+    ctx.tx.run("batch_shrink", batch_id=facts.batch_id, ready=int(never_started))
 
 
 def _reset(

@@ -206,7 +206,8 @@ def delete(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
     if state == JobState.RUNNING or job.live:
         raise Invalid("A job can be deleted when it is queued, or over with no process left (R24).")
     ctx.tx.run("job_delete", job_id=job.id, state=job.state)
-    for query in ("tally_delete", "level_delete", "lane_delete", "batches_bury_job"):
+    counters = ("tally_delete", "level_delete", "lane_delete", "requeue_clear")
+    for query in (*counters, "batches_bury_job"):
         ctx.tx.run(query, job_id=job.id)
     ctx.wake.add("manager")
     ctx.wake.add(uuid)

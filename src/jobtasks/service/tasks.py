@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobtasks.core import resources
 from jobtasks.core.errors import Forbidden, Invalid, NotFound, StaleAttempt
@@ -27,6 +27,13 @@ __all__ = [
 
 REPORTED = ("progress", "success", "output")
 """What an attempt may write of its own task (R7)."""
+
+
+class Waited(NamedTuple):
+    """How a task waited for another attempt."""
+
+    due: int
+    shape_id: int
 
 
 def create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> TaskRecord:
@@ -125,13 +132,15 @@ def _require_final_job(ctx: Context, caller: Caller, task: TaskRecord) -> None:
 def _remove(ctx: Context, task: TaskRecord) -> None:
     if not ctx.tx.run("task_delete", task_id=task.id):
         raise Forbidden("A running task cannot be deleted (R24).")
-    waits_again = ctx.tx.run("requeue_drop", task_id=task.id)
-    never_claimed = task.state == TaskState.WAITING and not task.attempts and not waits_again
+    waited = ctx.tx.one(Waited, "requeue_drop", task_id=task.id)
+    never_claimed = task.state == TaskState.WAITING and not task.attempts and waited is None
     ctx.tx.run("batch_shrink", batch_id=task.batch_id, ready=int(never_claimed))
     ledger = Ledger(ctx)
     ledger.add(task.job_id, task.sequence, TaskState(task.state), -1)
     if never_claimed and task.batch_state == BatchState.PUBLISHED:
         ledger.make_ready(task.job_id, task.sequence, task.shape_id, -1)
+    if waited is not None and waited.due:
+        ledger.make_ready(task.job_id, task.sequence, waited.shape_id, -1)
     ledger.flush()
     for sweep in ("tails_sweep", "attempts_sweep"):
         ctx.tx.run(sweep, task_ids=f"[{task.id}]")

@@ -58,8 +58,8 @@ DELETE FROM requeue WHERE task_id BETWEEN :job_id << 32 AND (:job_id << 32) + 42
 SELECT task_id FROM requeue
 WHERE task_id BETWEEN :job_id << 32 AND (:job_id << 32) + 4294967295;
 
--- requeue_drop: one task does not wait any more
-DELETE FROM requeue WHERE task_id = :task_id;
+-- requeue_drop: one task does not wait any more; which lane counted it as ready, if its delay is over
+DELETE FROM requeue WHERE task_id = :task_id RETURNING due, shape_id;
 
 -- tasks_failed: tasks of a job that failed for good
 SELECT t.id FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
