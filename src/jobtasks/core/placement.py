@@ -91,9 +91,7 @@ class Room:
         limits = (needs.max_tasks_per_node, self.node_limits.get(job_id, 0))
         if any(limit and here >= limit for limit in limits):
             return False
-        if needs.max_nodes and not here:
-            return self.other_nodes.get(job_id, 0) < needs.max_nodes
-        return True
+        return not needs.max_nodes or self.other_nodes.get(job_id, 0) < needs.max_nodes
 
 
 @dataclass(frozen=True, slots=True)
