@@ -125,8 +125,13 @@ def _count(value: Any) -> int:
     return value
 
 
-def _optional_count(value: Any) -> int | None:
-    return None if isinstance(value, str) and value.strip("0") == "" else _count(value)
+def _optional(rule: Rule) -> Rule:
+    """Return `rule` for values that may also be "0", which counts as absent."""
+
+    def optional(value: Any) -> Any:
+        return None if isinstance(value, str) and value.strip("0") == "" else rule(value)
+
+    return optional
 
 
 def _duration(value: Any) -> float:
@@ -173,17 +178,17 @@ def _shown(value: Any) -> str:
 
 
 LIMIT_RULES: dict[str, Rule] = {
-    "min_nodes": _optional_count,
-    "max_nodes": _optional_count,
-    "max_tasks_per_node": _optional_count,
-    "min_ram_per_task": _optional_count,
-    "min_ram_per_node": _optional_count,
-    "min_ram_mb_per_node": _optional_count,
-    "min_scratch_mb_per_node": _optional_count,
-    "min_cores_per_node": _optional_count,
-    "min_cores_per_task": _optional_count,
-    "max_attempts": _optional_count,
-    "max_run_seconds": _duration,
+    "min_nodes": _optional(_count),
+    "max_nodes": _optional(_count),
+    "max_tasks_per_node": _optional(_count),
+    "min_ram_per_task": _optional(_count),
+    "min_ram_per_node": _optional(_count),
+    "min_ram_mb_per_node": _optional(_count),
+    "min_scratch_mb_per_node": _optional(_count),
+    "min_cores_per_node": _optional(_count),
+    "min_cores_per_task": _optional(_count),
+    "max_attempts": _optional(_count),
+    "max_run_seconds": _optional(_duration),
     "exclusive": _switch,
     "preload": _names,
 }
