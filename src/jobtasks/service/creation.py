@@ -47,9 +47,10 @@ NewTask = tuple[int, str, str, str | None]
 
 @dataclass
 class Batch:
-    """A batch that tasks of this arrival go to."""
+    """A batch that tasks of this arrival go to; `head` is the id of the first of them."""
 
     id: int
+    head: int
     count: int = 0
 
 
@@ -198,10 +199,10 @@ def _batch(ctx: Context, caller: Caller, job: JobRecord, key: tuple[int, str], h
         own=shapes.encode(own),
     )
     if found is not None:
-        return Batch(int(found))
+        return Batch(int(found), head)
     if not ctx.tx.run("attempt_children", attempt_id=caller.attempt_id, count=1):
         raise StaleAttempt
-    return Batch(add_batch(ctx, job, sequence, own, caller, head, BatchState.LATENT))
+    return Batch(add_batch(ctx, job, sequence, own, caller, head, BatchState.LATENT), head)
 
 
 def add_batch(
@@ -236,6 +237,6 @@ def _count(ctx: Context, job_id: int, batches: dict[tuple[int, str], Batch]) -> 
     ledger = Ledger(ctx)
     for (sequence, _), batch in batches.items():
         if batch.count:
-            ctx.tx.run("batch_grow", batch_id=batch.id, count=batch.count)
+            ctx.tx.run("batch_grow", batch_id=batch.id, count=batch.count, head=batch.head)
             ledger.add(job_id, sequence, TaskState.WAITING, batch.count)
     ledger.flush()

@@ -94,8 +94,10 @@ VALUES (
     :head
 );
 
--- batch_grow: the same attempt creates more of the same
-UPDATE batch SET size = size + :count, ready = ready + :count WHERE id = :batch_id AND state = 0;
+-- batch_grow: an attempt creates more of the same; an empty batch begins with the first of them
+UPDATE batch SET
+    size = size + :count, ready = ready + :count, head = CASE size WHEN 0 THEN :head ELSE head END
+WHERE id = :batch_id AND state = 0;
 
 -- batch_shrink: one task of a batch is gone; its head may have been this one
 UPDATE batch SET
