@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -357,3 +358,27 @@ def test_a_connection_serves_many_requests(api: Api) -> None:
                     length = int(value)
             assert len(file.read(length)) == length
         file.close()
+
+
+@pytest.mark.rule("R14")
+def test_a_script_that_cannot_run_is_refused_at_create(api: Api, tmp_path: Path) -> None:
+    """What the server sees to be missing, a directory or not executable makes no job."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "plain").write_text("#!/bin/sh\n")
+    for script, word in (
+        ("missing", "does not exist"),
+        ("folder", "is a directory"),
+        ("plain", "is not executable"),
+        ("../escape", "below its script_version"),
+    ):
+        body = {"script": script, "script_version": str(tmp_path)}
+        answer = api.http.post("/arvados/v1/jobs", json=body)
+        assert answer.status_code == 422
+        assert word in answer.json()["errors"][0]
+
+
+@pytest.mark.rule("R14")
+def test_a_directory_that_the_server_does_not_see_is_not_judged(api: Api) -> None:
+    """Where the server cannot look, the attempt tells."""
+    body = {"script": "run", "script_version": "/nonexistent/scripts"}
+    assert api.http.post("/arvados/v1/jobs", json=body).status_code == 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
@@ -16,7 +16,9 @@ from jobtasks.api.parsing import Body, parse_record, read_body
 from jobtasks.api.rendering import render_page, select
 from jobtasks.core.filters import Query, parse_query, parse_select
 from jobtasks.core.resources import Resource
+from jobtasks.core.settings import Settings
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.idempotency import Key, make_key
 from jobtasks.service.listing import Page
 from jobtasks.store.records import JobRecord, TaskRecord
 
@@ -32,7 +34,7 @@ class Methods(Generic[R]):
     """The service's methods for one resource."""
 
     page: Callable[[Context, Caller, Query], Page[R]]
-    create: Callable[[Context, Caller, dict[str, Any]], R]
+    create: Callable[[Context, Caller, dict[str, Any], Key | None], R]
     show: Callable[[Context, Caller, str], R]
     update: Callable[..., R]
     delete: Callable[[Context, Caller, str], R]
@@ -79,7 +81,7 @@ class Collection(Generic[R]):
         body = await self.record(request)
         names = self.selected(request, body.parameters)
         record = await self.edge.write(
-            request, lambda ctx, caller: self.methods.create(ctx, caller, body.attributes)
+            request, lambda ctx, caller: self.methods.create(ctx, caller, body.attributes, body.key)
         )
         return self.answer(record, names)
 
@@ -115,10 +117,18 @@ class Collection(Generic[R]):
     async def record(self, request: Request) -> Body:
         """Return the record that a request brings."""
         require_token(request)
-        body = await read_body(request, self.settings.body_bytes_max)
-        if len(body) < LARGE_BYTES:
-            return parse_record(self.resource, body, self.settings)
-        return await self.edge.in_thread(parse_record, self.resource, body, self.settings)
+        raw = await read_body(request, self.settings.body_bytes_max)
+        return await self.parsed(request, parse_record, raw)
+
+    async def parsed(
+        self, request: Request, parse: Callable[[Resource, bytes, Settings], Body], raw: bytes
+    ) -> Body:
+        """Return a body parsed, a large one in a thread, with the request's key (R22)."""
+        if len(raw) < LARGE_BYTES:
+            body = parse(self.resource, raw, self.settings)
+        else:
+            body = await self.edge.in_thread(parse, self.resource, raw, self.settings)
+        return replace(body, key=make_key(request.headers.get("idempotency-key"), raw))
 
     def selected(
         self, request: Request, parameters: Mapping[str, Any] | None = None

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
-from jobtasks.api.collection import BASE, LARGE_BYTES, Collection, Methods
+from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge, require_token
 from jobtasks.api.parsing import Body, parse_records, read_body
 from jobtasks.api.ranges import Span, asked_span, range_headers
@@ -54,21 +54,19 @@ class JobTasks(Collection[TaskRecord]):
         items = body.items
         if items is not None:
             created = await self.edge.write(
-                request, lambda ctx, caller: tasks.create_many(ctx, caller, items)
+                request, lambda ctx, caller: tasks.create_many(ctx, caller, items, body.key)
             )
             return json_answer(created)
         names = self.selected(request, body.parameters)
         task = await self.edge.write(
-            request, lambda ctx, caller: tasks.create(ctx, caller, body.attributes)
+            request, lambda ctx, caller: tasks.create(ctx, caller, body.attributes, body.key)
         )
         return self.answer(task, names)
 
     async def _records(self, request: Request) -> Body:
         require_token(request)
-        body = await read_body(request, self.settings.bulk_body_bytes_max)
-        if len(body) < LARGE_BYTES:
-            return parse_records(self.resource, body, self.settings)
-        return await self.edge.in_thread(parse_records, self.resource, body, self.settings)
+        raw = await read_body(request, self.settings.bulk_body_bytes_max)
+        return await self.parsed(request, parse_records, raw)
 
     async def attempts(self, request: Request) -> Response:
         """Answer with every attempt of a task, first to last (R13)."""

@@ -13,12 +13,12 @@ from starlette.routing import Route
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge, require_token
-from jobtasks.api.parsing import decode_body, read_body
+from jobtasks.api.parsing import Body, decode_body, read_body
 from jobtasks.api.rendering import render_job, render_levels
 from jobtasks.core.errors import Invalid
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.states import FINAL
-from jobtasks.service import jobs, listing
+from jobtasks.service import jobs, listing, scripts
 from jobtasks.store.records import JobRecord
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -53,6 +53,14 @@ class Jobs(Collection[JobRecord]):
             Route(member + "/output", self.output, methods=["GET"]),
             Route(member + "/levels", self.levels, methods=["GET"]),
         ]
+
+    async def record(self, request: Request) -> Body:
+        """Return the job that a request brings; a new one's script must look fit to be run."""
+        body = await super().record(request)
+        if request.method == "POST":
+            script, directory = (body.attributes.get(name) for name in ("script", "script_version"))
+            await self.edge.in_thread(scripts.check, script, directory)
+        return body
 
     async def show(self, request: Request) -> Response:
         """Answer with a job; with ``wait``, when it is final or so many seconds are over."""

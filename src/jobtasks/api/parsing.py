@@ -17,6 +17,7 @@ from jobtasks.core.errors import Invalid, MalformedRequest, TooLarge
 from jobtasks.core.nesting import deeper_than
 from jobtasks.core.resources import ALIASES, Resource
 from jobtasks.core.settings import Settings
+from jobtasks.service.idempotency import Key
 
 DRAIN_BYTES_MAX = 64 * 1024 * 1024
 """How much of a body that is too large is read and dropped, so that its sender gets to read why."""
@@ -31,6 +32,8 @@ class Body:
     """Top-level keys beside the record: ``select`` and the like."""
     items: list[dict[str, Any]] | None = None
     """The records of a bulk create; None in a body with one record."""
+    key: Key | None = None
+    """The request's Idempotency-Key, if it brought one."""
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:

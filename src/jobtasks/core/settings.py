@@ -63,5 +63,7 @@ class Settings:
     """Part of a job's output kept in its attribute (R20)."""
     log_bytes_max: int = 64 * 1024 * 1024
     """Log of one attempt (R38)."""
+    idempotency_seconds: float = 86400.0
+    """How long an Idempotency-Key is remembered (R22)."""
     sweep_rows: int = 2000
     """Rows that one tick removes of children that are gone (R4)."""

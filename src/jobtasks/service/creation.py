@@ -72,6 +72,16 @@ def create_children(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -
     return _store(ctx, caller, job, tasks)
 
 
+def created_before(ctx: Context, caller: Caller, first: int, count: int) -> BulkCreated:
+    """Return what an earlier create of the attempt made: `count` tasks from `first` on."""
+    assert caller.job_id is not None
+    first_id = task_id(caller.job_id, first)
+    uuids = ctx.tx.all(str, "task_uuids", first_id=first_id, last_id=first_id + count - 1)
+    if len(uuids) != count:
+        raise Invalid("Tasks that this Idempotency-Key made were deleted since (R22).")
+    return BulkCreated(count, first, uuids)
+
+
 def _check_count(ctx: Context, job: JobRecord, count: int) -> None:
     if not count:
         raise Invalid("job_tasks must name at least one task")

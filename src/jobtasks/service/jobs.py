@@ -12,6 +12,7 @@ from jobtasks.core.retry import Cause
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import access, changes, creation, endings, ends, fleet, scripts, shapes
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.idempotency import Key, once
 from jobtasks.service.job_retry import retry
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import JobRecord, LevelRecord
@@ -58,8 +59,10 @@ class LiveAttempt(NamedTuple):
     task_id: int
 
 
-def create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> JobRecord:
-    """Create a job; it starts as soon as a node is large enough for it.
+def create(
+    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Key | None = None
+) -> JobRecord:
+    """Create a job, once a key (R22); it starts as soon as a node is large enough for it.
 
     Raises:
         Invalid: an attribute that a job cannot have, or neither script nor command.
@@ -67,6 +70,17 @@ def create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> JobRecor
     """
     if caller.role not in ("admin", "user"):
         raise Forbidden("Only people's tokens create jobs.")
+    return once(
+        ctx,
+        caller,
+        key,
+        lambda: _create(ctx, caller, attributes),
+        lambda job: job.uuid,
+        lambda uuid: show(ctx, caller, uuid),
+    )
+
+
+def _create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> JobRecord:
     values = _create_values(ctx, attributes)
     uuid = ctx.world.uuids.make("job", ctx.now)
     job_id = ctx.tx.add("job_add", uuid=uuid, owner_uuid=caller.user_uuid, now=ctx.now, **values)

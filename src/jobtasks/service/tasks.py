@@ -11,6 +11,7 @@ from jobtasks.core.verdict import with_progress
 from jobtasks.service import access, changes, creation
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.creation import BulkCreated
+from jobtasks.service.idempotency import Key, once
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import AttemptRecord, JobRecord, TaskRecord
 
@@ -36,16 +37,27 @@ class Waited(NamedTuple):
     shape_id: int
 
 
-def create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> TaskRecord:
+def create(
+    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Key | None = None
+) -> TaskRecord:
     """Create one task of the attempt's job; it runs when its creator is complete (R2, R3)."""
-    return show(ctx, caller, create_many(ctx, caller, [attributes]).uuids[0])
+    return show(ctx, caller, create_many(ctx, caller, [attributes], key).uuids[0])
 
 
-def create_many(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -> BulkCreated:
-    """Create tasks as one arrival: contiguous qsequence, all or nothing (R2)."""
+def create_many(
+    ctx: Context, caller: Caller, items: list[dict[str, Any]], key: Key | None = None
+) -> BulkCreated:
+    """Create tasks as one arrival: contiguous qsequence, all or nothing (R2); once a key (R22)."""
     if caller.role != "attempt":
         _refuse_creation(ctx, caller, items)
-    return creation.create_children(ctx, caller, items)
+    return once(
+        ctx,
+        caller,
+        key,
+        lambda: creation.create_children(ctx, caller, items),
+        lambda made: [made.first_qsequence, made.count],
+        lambda place: creation.created_before(ctx, caller, *place),
+    )
 
 
 def show(ctx: Context, caller: Caller, uuid: str) -> TaskRecord:

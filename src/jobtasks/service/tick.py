@@ -96,6 +96,8 @@ def ripen(ctx: Context) -> int:
 
 def sweep(ctx: Context) -> bool:
     """Remove a slice of the rows of children that are gone; return whether there is more (R4)."""
+    before = ctx.now - round(ctx.settings.idempotency_seconds * MICROSECONDS)
+    ctx.tx.run("idempotency_sweep", before=before, limit=ctx.settings.sweep_rows)
     batch_id = ctx.tx.value("batch_dead")
     if batch_id is None:
         return False

@@ -273,6 +273,7 @@ CREATE TABLE idempotency (
     created_at INTEGER NOT NULL,
     PRIMARY KEY (holder, key)
 ) WITHOUT ROWID;
+CREATE INDEX idempotency_age ON idempotency (created_at);
 
 -- A task as readers see it: children of a failed attempt do not exist, also before they are swept.
 CREATE VIEW visible_task AS

@@ -1,0 +1,78 @@
+"""Creates that are repeated with their Idempotency-Key make one thing, not two (R22)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from jobtasks.core.errors import Invalid
+from jobtasks.service.context import Caller, Context
+
+T = TypeVar("T")
+KEY_CHARACTERS_MAX = 255
+
+
+class Key(NamedTuple):
+    """What a client calls its request, and what it sent."""
+
+    text: str
+    body_hash: bytes
+
+
+class Remembered(NamedTuple):
+    """An earlier create with the same key."""
+
+    body_hash: bytes
+    answer: str
+
+
+def make_key(text: str | None, body: bytes) -> Key | None:
+    """Return the key of a request, None when it brings none.
+
+    Raises:
+        Invalid: the key is too long.
+    """
+    if not text:
+        return None
+    if len(text) > KEY_CHARACTERS_MAX:
+        raise Invalid(f"Idempotency-Key must have at most {KEY_CHARACTERS_MAX} characters")
+    return Key(text, hashlib.sha256(body).digest())
+
+
+def once(
+    ctx: Context,
+    caller: Caller,
+    key: Key | None,
+    create: Callable[[], T],
+    name: Callable[[T], Any],
+    recall: Callable[[Any], T],
+) -> T:
+    """Create, or return what an earlier create with this key made, as it is now.
+
+    A key belongs to the attempt for attempts, so that a new attempt never gets a deleted child
+    back, and to the user otherwise. `name` gives what is remembered of the thing created (JSON),
+    `recall` finds it again.
+
+    Raises:
+        Invalid: the key came with another body.
+    """
+    if key is None:
+        return create()
+    holder = f"attempt {caller.attempt_id}" if caller.attempt_id else f"user {caller.user_uuid}"
+    known = ctx.tx.one(Remembered, "idempotency_get", holder=holder, key=key.text)
+    if known is not None:
+        if known.body_hash != key.body_hash:
+            raise Invalid("This Idempotency-Key was used with another body (R22).")
+        return recall(json.loads(known.answer))
+    made = create()
+    ctx.tx.run(
+        "idempotency_put",
+        holder=holder,
+        key=key.text,
+        body_hash=key.body_hash,
+        answer=json.dumps(name(made)),
+        now=ctx.now,
+    )
+    return made
