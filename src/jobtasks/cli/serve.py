@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from jobtasks.cli.embedded import end_with_parent
-from jobtasks.cli.options import ListenAddress, state_option
+from jobtasks.cli.options import Assignment, ListenAddress, state_option
 from jobtasks.cli.state import StateDirectory
+from jobtasks.core.settings import Settings
+
+
+def chosen_settings(
+    context: click.Context, parameter: click.Parameter, given: tuple[tuple[str, Any], ...]
+) -> Settings:
+    """The defaults, but for what ``--setting`` gave; usage error for an unknown name or value."""
+    import msgspec
+
+    unknown = [name for name, _ in given if name not in Settings.__dataclass_fields__]
+    if unknown:
+        raise click.BadParameter(f"there is no setting {unknown[0]!r}", context, parameter)
+    try:
+        settings = msgspec.convert(dict(given), Settings)
+    except msgspec.ValidationError as error:
+        raise click.BadParameter(str(error), context, parameter) from None
+    for name, value in given:
+        if value < 0:
+            raise click.BadParameter(f"{name} cannot be negative", context, parameter)
+    return settings
 
 
 @click.command(name="serve")
@@ -22,6 +44,14 @@ from jobtasks.cli.state import StateDirectory
 @click.option("--no-agent", is_flag=True, help="Run no tasks on this machine.")
 @click.option("--handover", is_flag=True, help="At TERM leave the tasks to the next server.")
 @click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
+@click.option(
+    "--setting",
+    "settings",
+    type=Assignment(),
+    multiple=True,
+    callback=chosen_settings,
+    hidden=True,
+)
 @click.option("--end-with-parent", "parent", type=int, hidden=True)
 def command(
     state: StateDirectory,
@@ -30,6 +60,7 @@ def command(
     no_agent: bool,
     handover: bool,
     pass_env: tuple[str, ...],
+    settings: Settings,
     parent: int | None,
 ) -> int:
     """Serve the API, manage jobs and, unless --no-agent, run their tasks on this machine.
@@ -51,5 +82,6 @@ def command(
             agent=not no_agent,
             handover=handover,
             pass_env=pass_env,
-        )
+        ),
+        settings,
     )
