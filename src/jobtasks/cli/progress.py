@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -53,13 +53,21 @@ def meter(stream: TextIO) -> Meter:
     return Bars(stream) if stream.isatty() else Lines(stream)
 
 
+class LevelBars(Progress):
+    """Bars in order of sequence, whichever came first."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return the table of bars; a lower level that came late stands where it belongs."""
+        yield self.make_tasks_table(sorted(self.tasks, key=lambda bar: bar.fields["sequence"]))
+
+
 class Bars:
     """A live bar per sequence."""
 
     def __init__(self, stream: TextIO) -> None:
         self._said = ""
         self._bars: dict[int, TaskID] = {}
-        self._progress = Progress(
+        self._progress = LevelBars(
             TextColumn("level {task.fields[sequence]}"),
             BarColumn(),
             MofNCompleteColumn(),
