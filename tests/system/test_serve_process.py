@@ -2,113 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-LIMIT_SECONDS = 30.0
-
-
-def wait_until(what: str, look: Callable[[], Any]) -> Any:
-    """Return the first true value that `look` gives, within a limit."""
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"{what}; last seen: {seen!r}"
-        time.sleep(0.01)
-    return seen
-
-
-class Served:
-    """A server process on a state directory."""
-
-    def __init__(
-        self,
-        state: Path,
-        *options: str,
-        listen: str = "127.0.0.1:0",
-        before: Sequence[str] = (),
-    ) -> None:
-        command = [*before, sys.executable, "-m", "jobtasks.cli.main", "serve"]
-        command += ["--state", str(state)]
-        self.state = state
-        self.process = subprocess.Popen(
-            [*command, "--listen", listen, *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.first_line = self.process.stdout.readline()
-
-    @property
-    def url(self) -> str:
-        assert self.first_line.startswith("ready http://127.0.0.1:"), self.rest()
-        return self.first_line.split()[1]
-
-    def http(self) -> httpx.Client:
-        token = (self.state / "admin.token").read_text().strip()
-        headers = {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=self.url + "/arvados/v1", headers=headers, timeout=60)
-
-    def rest(self) -> tuple[str, str]:
-        """Wait for its end; return what else it wrote."""
-        out, err = self.process.communicate(timeout=LIMIT_SECONDS)
-        return out, err
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.rest()
-        return self.process.returncode, out, err
-
-
-Start = Callable[..., Served]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start servers; whatever they leave is ended."""
-    started: list[Served] = []
-    states = {tmp_path / "state"}
-
-    def make(*options: str, **more: Any) -> Served:
-        state = more.pop("state", tmp_path / "state")
-        states.add(state)
-        started.append(Served(state, *options, **more))
-        return started[-1]
-
-    yield make
-    for served in started:
-        if served.process.poll() is None:
-            served.end()
-    for state in states:
-        if (pid := keeper_of(state)) is not None:
-            os.kill(pid, signal.SIGTERM)
-            wait_until("the keeper ends", functools.partial(has_no_keeper, state))
-
-
-def keeper_of(state: Path) -> int | None:
-    """Return the pid of the living keeper of a state directory's node."""
-    try:
-        pid, started = (state / "node" / "keeper.pid").read_text().split()
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return None
-    return int(pid) if fields[0] != "Z" and fields[19] == started else None
-
-
-def has_no_keeper(state: Path) -> bool:
-    return keeper_of(state) is None
+from .conftest import Served, Start, keeper_of, wait_until
 
 
 def run_job(http: httpx.Client, *command: str) -> str:

@@ -1,0 +1,50 @@
+"""What test tasks say to the witness: one line a time, on disk before they go on.
+
+The witness is a file outside the system. It shows what processes did, whatever the records say.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from jobtasks_sdk import CurrentTask
+
+TASK = os.environ.get("TASK_UUID", "")
+ATTEMPT = int(os.environ.get("TASK_ATTEMPT", "0"))
+
+
+def note(what: str, *more: object) -> None:
+    """Append ``what task attempt pid monotonic-ns wall-us sequence more…``.
+
+    One write to a file opened for appending: the order of lines is the order of events.
+    """
+    words = [what, TASK, ATTEMPT, os.getpid(), time.monotonic_ns(), time.time_ns() // 1000]
+    line = " ".join(map(str, [*words, os.environ.get("TASK_SEQUENCE"), *more])) + "\n"
+    file = os.open(os.environ["JOB_PARAMETER_WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, line.encode())
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+class WitnessedTask(CurrentTask):
+    """Says which tasks it has created and which verdict was acknowledged, when they were."""
+
+    def create_many(self, tasks):  # type: ignore[no-untyped-def]
+        """As the SDK does it, noted."""
+        uuids = super().create_many(tasks)
+        note("created", *uuids)
+        return uuids
+
+    def create(self, *words, **fields):  # type: ignore[no-untyped-def]
+        """As the SDK does it, noted."""
+        task = super().create(*words, **fields)
+        note("created", task.uuid)
+        return task
+
+    def complete(self, output: str | None = None) -> None:
+        """As the SDK does it, noted."""
+        super().complete(output)
+        note("said")
