@@ -112,7 +112,11 @@ class Collection(Generic[R]):
         record = await self.edge.write(
             request, lambda ctx, caller: self.methods.delete(ctx, caller, uuid)
         )
+        await self.edge.in_thread(self.forget, record)
         return self.answer(record, names)
+
+    def forget(self, record: R) -> None:
+        """Remove what is kept of a deleted record outside the database."""
 
     async def record(self, request: Request) -> Body:
         """Return the record that a request brings."""

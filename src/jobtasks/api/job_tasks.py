@@ -48,6 +48,10 @@ class JobTasks(Collection[TaskRecord]):
             Route(member + "/log", self.log, methods=["GET"]),
         ]
 
+    def forget(self, record: TaskRecord) -> None:
+        """Remove the logs of a deleted task."""
+        logs.remove_task_logs(self.edge.world.log_dir, record.job_uuid, record.uuid)
+
     async def create(self, request: Request) -> Response:
         """Create one task and answer with it, or many and answer with their uuids (R2)."""
         body = await self._records(request)

@@ -18,7 +18,7 @@ from jobtasks.api.rendering import render_job, render_levels
 from jobtasks.core.errors import Invalid
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.states import FINAL
-from jobtasks.service import jobs, listing, scripts
+from jobtasks.service import jobs, listing, logs, scripts
 from jobtasks.store.records import JobRecord
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -53,6 +53,10 @@ class Jobs(Collection[JobRecord]):
             Route(member + "/output", self.output, methods=["GET"]),
             Route(member + "/levels", self.levels, methods=["GET"]),
         ]
+
+    def forget(self, record: JobRecord) -> None:
+        """Remove the logs of a deleted job's tasks."""
+        logs.remove_job_logs(self.edge.world.log_dir, record.uuid)
 
     async def record(self, request: Request) -> Body:
         """Return the job that a request brings; a new one's script must look fit to be run."""

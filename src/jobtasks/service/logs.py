@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +39,17 @@ def streams_named(name: str | None) -> frozenset[bytes]:
 def log_path(log_dir: Path, attempt: AttemptRecord) -> Path:
     """Return where an attempt's log is kept."""
     return log_dir / attempt.job_uuid / f"{attempt.task_uuid}.{attempt.number}.log"
+
+
+def remove_job_logs(log_dir: Path, job_uuid: str) -> None:
+    """Remove the logs of a deleted job."""
+    shutil.rmtree(log_dir / job_uuid, ignore_errors=True)
+
+
+def remove_task_logs(log_dir: Path, job_uuid: str, task_uuid: str) -> None:
+    """Remove the logs of a deleted task."""
+    for path in (log_dir / job_uuid).glob(f"{task_uuid}.*.log"):
+        path.unlink(missing_ok=True)
 
 
 def store_chunks(
