@@ -9,7 +9,9 @@
     │   ├── NotFound                404
     │   ├── MethodNotAllowed        405
     │   ├── TooLarge                413  past a limit of R40
+    │   ├── UnknownEncoding         415  a body in a form that is not understood
     │   └── Invalid                 422  a value or a change that the rules refuse
+    ├── TooManyRequests             429  repeat later (transient, R40)
     └── Unavailable                 503  repeat later (transient)
 
 The docstring of a class is its default message; ``code`` is stable and machine-readable.
@@ -90,8 +92,23 @@ class TooLarge(RequestError):
     code = "too_large"
 
 
+class UnknownEncoding(RequestError):
+    """The request body has an encoding that is not understood."""
+
+    status = 415
+    code = "unknown_encoding"
+
+
 class Invalid(RequestError):
     """The request breaks a rule."""
+
+
+class TooManyRequests(JobTasksError):
+    """Too many requests are under way; repeat this one later (R40)."""
+
+    status = 429
+    code = "too_many_requests"
+    transient = True
 
 
 class Unavailable(JobTasksError):

@@ -49,6 +49,22 @@ class Settings:
     """Tasks in one bulk create."""
     depth_max: int = 64
     """Nesting of a JSON body."""
+    form_bytes_max: int = 2 * 1024 * 1024
+    """One body in form encoding."""
+    form_fields_max: int = 1000
+    """Fields of one body in form encoding."""
+    head_bytes_max: int = 32 * 1024
+    """Address and headers of one request."""
+    headers_max: int = 100
+    """Headers of one request."""
+    head_seconds: float = 10.0
+    """How long a client may take to send address and headers."""
+    body_seconds: float = 30.0
+    """How long a client may take to send a body, beside a second for each 64 KiB of it."""
+    answer_seconds: float = 300.0
+    """How long a client may take nothing of an answer that it asked for."""
+    requests_open_max: int = 1000
+    """Requests that are under way at a time; those of agents are not counted."""
     record_bytes_max: int = 2 * 1024 * 1024
     """Parameters, constraints, command or output of one record, each."""
     tasks_per_job_max: int = 10_000_000
