@@ -7,13 +7,14 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobtasks.agent import environment, machine
 from jobtasks.agent.cleaner import Cleaner, empty
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.logs import Log, left_over
+from jobtasks.agent.loop import Loop
 from jobtasks.agent.orders import Notes
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.protocol.frames import NOTE, STDERR, STDOUT, read_frames
@@ -91,6 +92,7 @@ def frames(log: Log) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.rule("R38")
+@settings(deadline=None)
 @given(
     chunks=st.lists(
         st.tuples(st.sampled_from([STDOUT, STDERR]), st.integers(1, 9000)), max_size=40
@@ -248,6 +250,42 @@ def test_slot_table_outlives_its_writer(tmp_path: Path) -> None:
     table = SlotTable(path, 2)
     table.note(2, 17, os.getpid(), 5, 6)
     assert list(SlotTable.read(path))[1] == (17, os.getpid(), 5, 6)
+
+
+@pytest.mark.rule("R36")
+def test_closed_descriptor_is_not_heard_of_again() -> None:
+    """A watched file of which a starting child still has a copy is silent once it is closed.
+
+    Otherwise the exit of one process would be taken for that of a later one with the same number.
+    """
+    loop = Loop()
+    reader, writer = os.pipe()
+    loop.watch(reader, lambda events: None)
+    copy = os.dup(reader)
+    loop.forget(reader)
+    os.close(reader)
+    silent, other = os.pipe()
+    assert silent == reader
+    heard: list[int] = []
+    loop.watch(silent, heard.append)
+    os.write(writer, b"x")
+    loop.turn(wait=False)
+    loop.forget(silent)
+    for fd in (copy, writer, silent, other):
+        os.close(fd)
+    assert heard == []
+
+
+def test_timers_run_in_order_and_can_be_cancelled() -> None:
+    """What is due runs in order of time; a cancelled timer does not."""
+    loop = Loop()
+    ran: list[str] = []
+    loop.after(0.002, lambda: ran.append("second"))
+    loop.after(0.001, lambda: ran.append("first"))
+    loop.after(0.0015, lambda: ran.append("never")).cancel()
+    while len(ran) < 2:
+        loop.turn()
+    assert ran == ["first", "second"]
 
 
 def test_notes_stay_until_their_sync_is_answered() -> None:

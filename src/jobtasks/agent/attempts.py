@@ -230,7 +230,8 @@ class Attempts:
     def _reap(self, attempt: Attempt) -> None:
         _, attempt.status, usage = os.wait4(attempt.pid, 0)
         attempt.peak_memory_kib = usage.ru_maxrss
-        self._loop.close(attempt.pidfd)
+        self._loop.forget(attempt.pidfd)
+        os.close(attempt.pidfd)
         del self._trees.leaders[attempt.pid]
 
     def _clear(self, attempt: Attempt) -> None:

@@ -55,15 +55,13 @@ class Loop:
         self._epoll.modify(fd, events)
 
     def forget(self, fd: int) -> None:
-        """Stop watching; to be called before `fd` is closed."""
+        """Stop watching; to be called before `fd` is closed.
+
+        Closing alone is not enough: a child that is just being started has a copy for a moment, and
+        the old file would go on reporting under a number that is somebody else's by then.
+        """
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
-
-    def close(self, fd: int) -> None:
-        """Stop watching a descriptor that nobody else holds, and close it."""
-        # Closing the last copy takes it out of the epoll set: one system call saved per process.
-        self._handlers.pop(fd, None)
-        os.close(fd)
 
     def at(self, when: float, action: Callable[[], None]) -> Timer:
         """Call `action` once at `when`, or as soon after as the loop turns."""

@@ -18,7 +18,7 @@ from jobtasks.protocol.messages import Assignment, Ended, EndKind, JobBrief, Ord
 
 logger = logging.getLogger(__name__)
 
-TURN_SECONDS = 0.002
+TURN_SECONDS = 0.001
 """How long one turn of the loop starts processes before it looks for ends."""
 
 DONE_MAX = 10_000

@@ -28,10 +28,10 @@ LINGER_SECONDS = 0.01
 """After starting something the next sync waits so long for an end that it can carry."""
 
 GATHER_SECONDS = 0.002
-"""While most slots are busy, an end waits so long for others to go along with it."""
+"""While something runs an end waits so long for others to go along with it ..."""
 
-STARTS_SECONDS = 0.02
-"""Ends wait so long at most while assignments at hand are being started."""
+GATHER_SHARE = 2
+"""... but no longer than until this part of the slots has ended."""
 
 LEAVE_SECONDS = 5.0
 """Beyond the grace: how long a leaving agent tries to tell the server."""
@@ -159,10 +159,10 @@ class Reconciler:
             self._wake(due)
 
     def _gather_seconds(self) -> float:
-        if self._book.to_start:
-            return STARTS_SECONDS
-        busy = len(self._attempts.live)
-        return GATHER_SECONDS if busy > 1 and 2 * busy >= self._attempts.size else 0.0
+        """How long news may wait for more of it: until enough slots are idle to be worth a call."""
+        told = self._ends.changes - self._reported
+        busy = bool(self._attempts.live or self._book.to_start)
+        return GATHER_SECONDS if busy and told < self._attempts.size // GATHER_SHARE else 0.0
 
     # Join
 
