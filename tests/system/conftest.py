@@ -278,15 +278,21 @@ class Acted:
         try:
             return wait_until(f"{times} times {what!r}", look)
         except AssertionError as error:
-            lines = self.witness.lines()
-            raise AssertionError(f"{error}; {self.record}; {self.tasks()}; {lines}") from None
+            raise AssertionError(f"{error}\n{self.told()}") from None
 
     def final(self, state: str = "Complete") -> Record:
         """Wait for the job's end in this state, the witness agreeing; return the job."""
         found = self.api.final(self.uuid)
-        assert found["state"] == state, (found, self.tasks(), self.witness.lines())
+        assert found["state"] == state, self.told()
         self.agree()
         return found
+
+    def told(self) -> str:
+        """Return the story so far, for people."""
+        names = ("qsequence", "sequence", "state", "attempts", "failed_log")
+        tasks = [str([task[name] for name in names]) for task in self.tasks()]
+        lines = [f"{line.what} {line.task} {line.attempt}" for line in self.witness.lines()]
+        return "\n".join([f"job {self.record['state']}", *tasks, *lines])
 
     def agree(self) -> None:
         """Check that witness and records tell the same story."""
