@@ -48,6 +48,12 @@ def create_slowly(count: int, new: dict[str, Any]) -> None:
         task.create(**new)
 
 
+def create_large(letters: int, new: dict[str, Any]) -> None:
+    """Create a child with a parameter of that length."""
+    new["parameters"]["large"] = "x" * letters
+    task.create(**new)
+
+
 def complete(output: str | None = f"{TASK} {ATTEMPT}") -> None:
     """Say that the task succeeded; the output names the attempt unless another is given."""
     task.complete(output)
