@@ -248,7 +248,7 @@ def test_a_token_that_has_expired_is_not_logged_in(service: LocalService, column
     """Or was revoked."""
 
     def spoil(tx: Any) -> None:
-        tx.text(f"UPDATE token SET {column} = :now WHERE role = 'admin'", {"now": 1})
+        tx.text(f"UPDATE token SET {column} = :now WHERE role = 'user'", {"now": 1})
 
     service.write(spoil)
     with pytest.raises(NotLoggedIn):

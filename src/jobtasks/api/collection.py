@@ -20,9 +20,9 @@ from jobtasks.core.settings import Settings
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.idempotency import Key, make_key
 from jobtasks.service.listing import Page
-from jobtasks.store.records import JobRecord, TaskRecord
+from jobtasks.store.records import JobRecord, TaskRecord, TokenRecord, UserRecord
 
-R = TypeVar("R", JobRecord, TaskRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord)
 BASE = "/arvados/v1"
 LARGE_BYTES = 64 * 1024
 """From this size on a body is decoded, or an answer rendered, outside the event loop's thread."""
@@ -36,9 +36,11 @@ class Methods(Generic[R]):
     page: Callable[[Context, Caller, Query], Page[R]]
     create: Callable[[Context, Caller, dict[str, Any], Key | None], R]
     show: Callable[[Context, Caller, str], R]
-    update: Callable[..., R]
-    delete: Callable[[Context, Caller, str], R]
     render: Callable[[R], dict[str, Any]]
+    update: Callable[..., R] | None = None
+    """None: its records are never changed."""
+    delete: Callable[[Context, Caller, str], R] | None = None
+    """None: they are never deleted."""
 
 
 class Collection(Generic[R]):
@@ -54,13 +56,16 @@ class Collection(Generic[R]):
         """Return the routes of the collection and its members."""
         collection = f"{BASE}/{self.resource.name}"
         member = collection + "/{uuid}"
-        return [
+        routes = [
             Route(collection, self.index, methods=["GET"]),
             Route(collection, self.create, methods=["POST"]),
             Route(member, self.show, methods=["GET"]),
-            Route(member, self.update, methods=["PUT", "PATCH"]),
-            Route(member, self.delete, methods=["DELETE"]),
         ]
+        if self.methods.update is not None:
+            routes.append(Route(member, self.update, methods=["PUT", "PATCH"]))
+        if self.methods.delete is not None:
+            routes.append(Route(member, self.delete, methods=["DELETE"]))
+        return routes
 
     async def index(self, request: Request) -> Response:
         """Answer with one page."""
@@ -94,24 +99,24 @@ class Collection(Generic[R]):
 
     async def update(self, request: Request) -> Response:
         """Change one record and answer with it; a PUT brings a whole record back (R7)."""
+        update = self.methods.update
+        assert update is not None, "there is no such route"
         uuid, whole = request.path_params["uuid"], request.method == "PUT"
         body = await self.record(request)
         names = self.selected(request, body.parameters)
         record = await self.edge.write(
             request,
-            lambda ctx, caller: self.methods.update(
-                ctx, caller, uuid, body.attributes, whole=whole
-            ),
+            lambda ctx, caller: update(ctx, caller, uuid, body.attributes, whole=whole),
         )
         return self.answer(record, names)
 
     async def delete(self, request: Request) -> Response:
         """Delete one record and answer with what it was."""
+        delete = self.methods.delete
+        assert delete is not None, "there is no such route"
         uuid = request.path_params["uuid"]
         names = self.selected(request)
-        record = await self.edge.write(
-            request, lambda ctx, caller: self.methods.delete(ctx, caller, uuid)
-        )
+        record = await self.edge.write(request, lambda ctx, caller: delete(ctx, caller, uuid))
         await self.edge.in_thread(self.forget, record)
         return self.answer(record, names)
 

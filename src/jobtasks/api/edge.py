@@ -13,8 +13,9 @@ from starlette.requests import Request
 
 from jobtasks.api.hub import Bell, Hub
 from jobtasks.core.errors import NotLoggedIn
+from jobtasks.core.scopes import call_of
+from jobtasks.service import tokens
 from jobtasks.service.context import Caller, Context, World
-from jobtasks.service.tokens import identify
 from jobtasks.store.base import Store, Tx
 
 T = TypeVar("T")
@@ -55,6 +56,8 @@ class Edge:
         self.world = world
         self.hub = hub
         self._clock = clock
+        self._noting: set[str] = set()
+        """Tokens whose use is about to be noted."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
 
     async def read(self, request: Request, work: Work[T]) -> T:
@@ -66,18 +69,41 @@ class Edge:
 
         Such a read takes less time than to hand it to a thread and back.
         """
-        secret = secret_of(request)
+        admit = self._admission(request)
 
         def piece(tx: Tx) -> T:
             ctx = Context(tx, self._clock(), self.world)
-            return work(ctx, identify(ctx, secret))
+            return work(ctx, admit(ctx))
 
         return self.store.read(piece)
 
     async def write(self, request: Request, work: Work[T], but: Bell | None = None) -> T:
         """Run `work` in a writing transaction; then wake whom it says, except `but`."""
-        secret = secret_of(request)
-        return await self.commit(lambda ctx: work(ctx, identify(ctx, secret)), but)
+        admit = self._admission(request)
+        return await self.commit(lambda ctx: work(ctx, admit(ctx)), but)
+
+    def _admission(self, request: Request) -> Callable[[Context], Caller]:
+        """Return what finds out, within a transaction, who sends a request, and whether he may."""
+        secret, call = secret_of(request), call_of(request.method, request.scope["path"])
+
+        def admit(ctx: Context) -> Caller:
+            caller = tokens.identify(ctx, secret, call)
+            if caller.token is not None and tokens.is_use_news(caller, ctx.now):
+                self._note_use(caller.token.uuid)
+            return caller
+
+        return admit
+
+    def _note_use(self, uuid: str) -> None:
+        """Note the use of a token in a transaction of its own: nobody waits for it, and when it
+        fails the next use is noted.
+        """
+        if uuid not in self._noting:
+            self._noting.add(uuid)
+            noted = self.store.write(
+                lambda tx: tokens.note_use(Context(tx, self._clock(), self.world), uuid)
+            )
+            noted.add_done_callback(lambda _: self._noting.discard(uuid))
 
     async def commit(self, work: Callable[[Context], T], but: Bell | None = None) -> T:
         """Do the same for the server itself: nobody is identified."""

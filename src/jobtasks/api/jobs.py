@@ -59,9 +59,13 @@ class Jobs(Collection[JobRecord]):
         logs.remove_job_logs(self.edge.world.log_dir, record.uuid)
 
     async def record(self, request: Request) -> Body:
-        """Return the job that a request brings; a new one's script must look fit to be run."""
+        """Return the job that a request brings; a new one's script must look fit to be run.
+
+        Whoever may not create jobs learns nothing about files.
+        """
         body = await super().record(request)
         if request.method == "POST":
+            self.edge.glance(request, jobs.require_creator)
             script, directory = (body.attributes.get(name) for name in ("script", "script_version"))
             await self.edge.in_thread(scripts.check, script, directory)
         return body

@@ -13,11 +13,20 @@ from jobtasks.core.resources import RESOURCES, Resource
 from jobtasks.core.states import AttemptState, JobState, TaskState, job_flags
 from jobtasks.core.timestamps import render_time
 from jobtasks.service.listing import Page
-from jobtasks.store.records import AttemptRecord, JobRecord, LevelRecord, TaskRecord
+from jobtasks.store.records import (
+    AttemptRecord,
+    JobRecord,
+    LevelRecord,
+    TaskRecord,
+    TokenRecord,
+    UserRecord,
+)
 
-R = TypeVar("R", JobRecord, TaskRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord)
 JOB_KIND = RESOURCES["jobs"].kind
 TASK_KIND = RESOURCES["job_tasks"].kind
+USER_KIND = RESOURCES["users"].kind
+TOKEN_KIND = RESOURCES["api_client_authorizations"].kind
 TASK_WORDS = tuple(state.word for state in TaskState)
 MICROSECONDS = 1_000_000
 
@@ -144,6 +153,59 @@ def render_attempt(attempt: AttemptRecord) -> dict[str, Any]:
         "reason": attempt.reason,
         "log_bytes": attempt.log_bytes,
         "log_dropped_bytes": attempt.log_dropped_bytes,
+    }
+
+
+def render_user(user: UserRecord) -> dict[str, Any]:
+    """Return a user's attributes, in the order of the resource table."""
+    names = (name for name in (user.first_name, user.last_name) if name)
+    return {
+        "href": f"/users/{user.uuid}",
+        "kind": USER_KIND,
+        "etag": etag(user),
+        "uuid": user.uuid,
+        "owner_uuid": user.owner_uuid,
+        "created_at": render_time(user.created_at),
+        "modified_by_client_uuid": user.modified_by_client_uuid,
+        "modified_by_user_uuid": user.modified_by_user_uuid,
+        "modified_at": render_time(user.modified_at),
+        "username": user.username,
+        "email": user.email,
+        "full_name": " ".join(names),
+        "first_name": user.first_name,
+        "last_name": user.last_name,
+        "is_active": bool(user.is_active),
+        "is_admin": bool(user.is_admin),
+        "is_invited": True,
+        "identity_url": None,
+        "prefs": {},
+        "writable_by": [],
+    }
+
+
+def render_token(token: TokenRecord) -> dict[str, Any]:
+    """Return a token's attributes, in the order of the resource table."""
+    return {
+        "href": f"/api_client_authorizations/{token.uuid}",
+        "kind": TOKEN_KIND,
+        "etag": etag(token._replace(api_token=None)),
+        "uuid": token.uuid,
+        "created_at": render_time(token.created_at),
+        "modified_by_client_uuid": token.modified_by_client_uuid,
+        "modified_by_user_uuid": token.modified_by_user_uuid,
+        "modified_at": render_time(token.modified_at),
+        "owner_uuid": token.owner_uuid,
+        "user_id": None,
+        "api_client_id": None,
+        "api_token": token.api_token,
+        "created_by_ip_address": None,
+        "default_owner_uuid": None,
+        "expires_at": _time(token.expires_at),
+        "last_used_at": _time(token.last_used_at),
+        "last_used_by_ip_address": None,
+        "scopes": _json(token.scopes),
+        "label": token.label,
+        "role": token.role,
     }
 
 

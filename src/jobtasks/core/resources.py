@@ -203,16 +203,62 @@ JOB_TASKS = (
 )
 
 
+USERS = (
+    *COMMON,
+    _string("username", "create", "update"),
+    _string("email", "create", "update"),
+    _computed("full_name", Kind.STRING),
+    _string("first_name", "create", "update"),
+    _string("last_name", "create", "update"),
+    _boolean("is_active", "create", "update"),
+    _boolean("is_admin", "create", "update"),
+    _computed("is_invited", Kind.BOOLEAN),
+    _computed("identity_url", Kind.STRING),
+    _computed("prefs", Kind.OBJECT),
+    _computed("writable_by", Kind.LIST),
+)
+
+TOKENS = (
+    *(row for row in COMMON if row.name != "owner_uuid"),
+    _string("owner_uuid", "create"),
+    _computed("user_id", Kind.INTEGER),
+    _computed("api_client_id", Kind.INTEGER),
+    _computed("api_token", Kind.STRING),
+    _computed("created_by_ip_address", Kind.STRING),
+    _computed("default_owner_uuid", Kind.STRING),
+    _datetime("expires_at", "create"),
+    _datetime("last_used_at", "server"),
+    _computed("last_used_by_ip_address", Kind.STRING),
+    Attribute("scopes", Kind.LIST, create=True),
+    _string("label", "create", "ours"),
+    _string("role", "server", "ours"),
+)
+
+
 def _resource(
-    name: str, singular: str, kind: str, view: str, rows: tuple[Attribute, ...]
+    name: str,
+    singular: str,
+    kind: str,
+    view: str,
+    rows: tuple[Attribute, ...],
+    uuid_kind: str = "",
 ) -> Resource:
     attributes = {row.name: row for row in rows}
-    return Resource(name, singular, kind, singular, view, attributes)
+    return Resource(name, singular, kind, uuid_kind or singular, view, attributes)
 
 
 RESOURCES: Mapping[str, Resource] = {
     "jobs": _resource("jobs", "job", "arvados#job", "visible_job", JOBS),
     "job_tasks": _resource("job_tasks", "job_task", "arvados#jobTask", "visible_task", JOB_TASKS),
+    "users": _resource("users", "user", "arvados#user", "visible_user", USERS),
+    "api_client_authorizations": _resource(
+        "api_client_authorizations",
+        "api_client_authorization",
+        "arvados#apiClientAuthorization",
+        "visible_token",
+        TOKENS,
+        uuid_kind="token",
+    ),
 }
 
 

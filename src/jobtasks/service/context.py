@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.settings import Settings
@@ -24,6 +26,8 @@ class World:
     log_dir: Path
     """Where attempts' logs are kept."""
     engine: str = "local"
+    random_below: Callable[[int], int] = secrets.randbelow
+    """Where new tokens' secrets come from."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,15 @@ class Context:
         return self.world.settings
 
 
+class Token(NamedTuple):
+    """What bounds a call beside the role of its caller."""
+
+    uuid: str
+    scopes: tuple[str, ...]
+    expires_at: int | None
+    last_used_at: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls, as the token says; looked up in the transaction of the call (R32)."""
@@ -53,6 +66,8 @@ class Caller:
     attempt_id: int | None = None
     task_id: int | None = None
     job_id: int | None = None
+    token: Token | None = None
+    """What is known of the token of a person or an agent."""
 
     @property
     def is_admin(self) -> bool:

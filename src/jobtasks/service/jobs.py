@@ -23,6 +23,7 @@ __all__ = [
     "delete",
     "levels",
     "output_page",
+    "require_creator",
     "retry",
     "show",
     "start_queued",
@@ -68,8 +69,7 @@ def create(
         Invalid: an attribute that a job cannot have, or neither script nor command.
         Forbidden: the caller is an attempt or an agent.
     """
-    if caller.role not in ("admin", "user"):
-        raise Forbidden("Only people's tokens create jobs.")
+    require_creator(ctx, caller)
     return once(
         ctx,
         caller,
@@ -78,6 +78,12 @@ def create(
         lambda job: job.uuid,
         lambda uuid: show(ctx, caller, uuid),
     )
+
+
+def require_creator(ctx: Context, caller: Caller) -> None:
+    """Raise `Forbidden` unless the caller may create jobs."""
+    if caller.role not in ("admin", "user"):
+        raise Forbidden("Only people's tokens create jobs.")
 
 
 def _create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> JobRecord:

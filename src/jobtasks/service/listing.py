@@ -17,11 +17,13 @@ from jobtasks.store.listing import (
     page_statement,
     rows_statement,
 )
-from jobtasks.store.records import JobRecord, TaskRecord
+from jobtasks.store.records import JobRecord, TaskRecord, TokenRecord, UserRecord
 
-R = TypeVar("R", JobRecord, TaskRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord)
 NO_JOB = 0
 """An id that no job has."""
+NOBODY = Scope("")
+"""Nothing belongs to a user without a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +39,27 @@ class Page(Generic[R]):
 
 def list_jobs(ctx: Context, caller: Caller, query: Query) -> Page[JobRecord]:
     """Return one page of the jobs that the caller may see."""
-    return _page(ctx, caller, query, JobRecord)
+    return _page(ctx, query, _scope(ctx, caller, query), JobRecord)
 
 
 def list_tasks(ctx: Context, caller: Caller, query: Query) -> Page[TaskRecord]:
     """Return one page of the tasks that the caller may see."""
-    return _page(ctx, caller, query, TaskRecord)
+    return _page(ctx, query, _scope(ctx, caller, query), TaskRecord)
 
 
-def _page(ctx: Context, caller: Caller, query: Query, shape: Callable[..., R]) -> Page[R]:
-    scope = _scope(ctx, caller, query)
+def list_users(ctx: Context, caller: Caller, query: Query) -> Page[UserRecord]:
+    """Return one page of the users: an admin sees all, an agent none, others themselves (R32)."""
+    own = NOBODY if caller.role == "agent" else Scope(caller.user_uuid)
+    return _page(ctx, query, Scope() if caller.is_admin else own, UserRecord)
+
+
+def list_tokens(ctx: Context, caller: Caller, query: Query) -> Page[TokenRecord]:
+    """Return one page of the tokens: an admin sees all, a user those of his own (R32)."""
+    own = Scope(caller.user_uuid) if caller.role == "user" else NOBODY
+    return _page(ctx, query, Scope() if caller.is_admin else own, TokenRecord)
+
+
+def _page(ctx: Context, query: Query, scope: Scope, shape: Callable[..., R]) -> Page[R]:
     ids = [row[0] for row in _rows(ctx, page_statement(query, scope))] if query.limit else []
     found = [shape(*row) for row in _rows(ctx, rows_statement(query, ids))] if ids else []
     by_id = {record.id: record for record in found}

@@ -18,14 +18,14 @@ def prepare(ctx: Context, admin_token: str, agent_token: str) -> None:
     """Make root user and tokens known; harmless when they are."""
     ctx.tx.run("meta_put", key="uuid_prefix", value=ctx.world.uuids.prefix)
     root = root_uuid(ctx.world.uuids.prefix)
-    ctx.tx.run("user_put", uuid=root, username="root", full_name="root", is_admin=1, now=ctx.now)
-    for role, token in (("admin", admin_token), ("agent", agent_token)):
+    ctx.tx.run("user_put", uuid=root, username="root", first_name="root", is_admin=1, now=ctx.now)
+    for file, role, token in (("admin", "user", admin_token), ("agent", "agent", agent_token)):
         ctx.tx.run(
             "token_put",
             uuid=ctx.world.uuids.make("token", ctx.now),
             hash=token_hash(token),
             role=role,
             user_uuid=root,
-            label=f"{role}.token of the state directory",
+            label=f"{file}.token of the state directory",
             now=ctx.now,
         )

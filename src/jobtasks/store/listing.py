@@ -17,7 +17,7 @@ from jobtasks.core.filters import Condition, Order, Query, Term
 from jobtasks.core.identifiers import JOB_SHIFT
 from jobtasks.core.resources import Kind
 from jobtasks.store.base import Value
-from jobtasks.store.records import JobRecord, TaskRecord
+from jobtasks.store.records import JobRecord, TaskRecord, TokenRecord, UserRecord
 
 WIDE = frozenset({"output", "failed_log", "log", "description"})
 """Columns that are read only when a select asks for them; each may be null."""
@@ -25,9 +25,16 @@ CREATED_BY = (
     "batch_id IN (SELECT id FROM batch WHERE creator_task_id IN (SELECT id FROM task WHERE {}))"
 )
 """Finds children from their creators; the view's outer join would have every task looked at."""
-RECORDS: Mapping[str, type[JobRecord] | type[TaskRecord]] = {
+OWNED_TASKS = (
+    "id IN (SELECT t.id FROM job AS j CROSS JOIN task AS t"
+    " ON t.id >= j.id << {shift} AND t.id < (j.id + 1) << {shift} WHERE j.owner_uuid = {owner})"
+)
+"""Finds tasks from their owner's jobs, in this order: a list looks at no one else's tasks."""
+RECORDS: Mapping[str, type[JobRecord] | type[TaskRecord] | type[UserRecord] | type[TokenRecord]] = {
     "jobs": JobRecord,
     "job_tasks": TaskRecord,
+    "users": UserRecord,
+    "api_client_authorizations": TokenRecord,
 }
 
 
@@ -145,7 +152,7 @@ def _where(query: Query, scope: Scope, values: _Values) -> str:
         if scope.job_id is None or not _is_named_job(query, condition)
     ]
     if scope.owner_uuid is not None:
-        parts.append(f"owner_uuid = {values.bind(scope.owner_uuid)}")
+        parts.append(_of_owner(query, scope, values))
     if scope.job_id is not None:
         parts.append(_of_job(query, scope.job_id, values))
     return " WHERE " + " AND ".join(f"({part})" for part in parts) if parts else ""
@@ -154,6 +161,16 @@ def _where(query: Query, scope: Scope, values: _Values) -> str:
 def _is_named_job(query: Query, condition: Condition) -> bool:
     """Return whether the scope's job says the same as this condition."""
     return _names_job(condition) and condition[0].operand == named_job(query)
+
+
+def _of_owner(query: Query, scope: Scope, values: _Values) -> str:
+    """Return the condition for what belongs to the scope's owner; a user's own record does."""
+    owner = values.bind(scope.owner_uuid)
+    if query.resource.name == "users":
+        return f"uuid = {owner}"
+    if query.resource.name == "job_tasks" and scope.job_id is None:
+        return OWNED_TASKS.format(shift=JOB_SHIFT, owner=owner)
+    return f"owner_uuid = {owner}"
 
 
 def _of_job(query: Query, job_id: int, values: _Values) -> str:

@@ -120,3 +120,39 @@ class LevelRecord(NamedTuple):
     running: int
     done: int
     failed: int
+
+
+class UserRecord(NamedTuple):
+    """One row of visible_user."""
+
+    id: int
+    uuid: str
+    owner_uuid: str
+    created_at: int
+    modified_at: int
+    modified_by_user_uuid: str | None
+    modified_by_client_uuid: str | None
+    username: str
+    email: str | None
+    first_name: str | None
+    last_name: str | None
+    is_active: int
+    is_admin: int
+
+
+class TokenRecord(NamedTuple):
+    """One row of visible_token; the secret is there only in the answer that makes it known."""
+
+    id: int
+    uuid: str
+    owner_uuid: str
+    created_at: int
+    modified_at: int
+    modified_by_user_uuid: str | None
+    modified_by_client_uuid: str | None
+    api_token: str | None
+    scopes: str
+    label: str | None
+    expires_at: int | None
+    last_used_at: int | None
+    role: str

@@ -12,11 +12,13 @@ CREATE TABLE user (
     uuid TEXT NOT NULL UNIQUE,
     username TEXT NOT NULL UNIQUE,
     email TEXT,
-    full_name TEXT,
-    is_active INTEGER NOT NULL DEFAULT 1,
+    first_name TEXT,
+    last_name TEXT,
+    is_active INTEGER NOT NULL DEFAULT 1, -- 0: may only read
     is_admin INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL,
-    modified_at INTEGER NOT NULL
+    modified_at INTEGER NOT NULL,
+    modified_by_user_uuid TEXT
 );
 
 -- Tokens of people and agents; an attempt's token lives and dies with its attempt row.
@@ -24,15 +26,16 @@ CREATE TABLE token (
     id INTEGER PRIMARY KEY,
     uuid TEXT NOT NULL UNIQUE,
     hash BLOB NOT NULL UNIQUE,
-    role TEXT NOT NULL CHECK (role IN ('admin', 'user', 'agent')),
+    role TEXT NOT NULL CHECK (role IN ('user', 'agent')), -- what a user's may do follows the user
     user_uuid TEXT NOT NULL,
     scopes TEXT NOT NULL DEFAULT '["all"]',
     label TEXT,
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     revoked_at INTEGER,
-    last_used_at INTEGER
+    last_used_at INTEGER -- to the minute
 );
+CREATE INDEX token_user ON token (user_uuid, id);
 
 CREATE TABLE manager (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -329,3 +332,41 @@ SELECT
     y.frontier AS frontier
 FROM job AS j
 JOIN tally AS y ON y.job_id = j.id;
+
+-- A user as readers see it; every user belongs to the root user, as at every Arvados site.
+CREATE VIEW visible_user AS
+SELECT
+    u.id AS id,
+    u.uuid AS uuid,
+    substr(u.uuid, 1, 5) || '-tpzed-000000000000000' AS owner_uuid,
+    u.created_at AS created_at,
+    u.modified_at AS modified_at,
+    u.modified_by_user_uuid AS modified_by_user_uuid,
+    NULL AS modified_by_client_uuid,
+    u.username AS username,
+    u.email AS email,
+    u.first_name AS first_name,
+    u.last_name AS last_name,
+    u.is_active AS is_active,
+    u.is_admin AS is_admin
+FROM user AS u;
+
+-- A token as readers see it: its secret is not kept, and one that was revoked is gone.
+CREATE VIEW visible_token AS
+SELECT
+    t.id AS id,
+    t.uuid AS uuid,
+    t.user_uuid AS owner_uuid,
+    t.created_at AS created_at,
+    t.created_at AS modified_at,
+    NULL AS modified_by_user_uuid,
+    NULL AS modified_by_client_uuid,
+    NULL AS api_token,
+    t.scopes AS scopes,
+    t.label AS label,
+    t.expires_at AS expires_at,
+    t.last_used_at AS last_used_at,
+    CASE WHEN t.role = 'agent' THEN 'agent' WHEN u.is_admin THEN 'admin' ELSE 'user' END AS role
+FROM token AS t
+JOIN user AS u ON u.uuid = t.user_uuid
+WHERE t.revoked_at IS NULL;

@@ -1,15 +1,30 @@
--- token_by_hash: who a token speaks for
-SELECT role, user_uuid, expires_at, revoked_at FROM token WHERE hash = :hash;
+-- token_by_hash: who a token speaks for, unless it was revoked
+SELECT v.uuid, v.role, v.owner_uuid, u.is_active, v.scopes, v.expires_at, v.last_used_at
+FROM token AS t
+JOIN visible_token AS v ON v.id = t.id
+JOIN user AS u ON u.uuid = v.owner_uuid
+WHERE t.hash = :hash;
 
 -- token_put: a token that the state directory names is valid
 INSERT INTO token (uuid, hash, role, user_uuid, label, created_at)
 VALUES (:uuid, :hash, :role, :user_uuid, :label, :now)
 ON CONFLICT (hash) DO NOTHING;
 
--- user_put: a user that must exist
-INSERT INTO user (uuid, username, full_name, is_admin, created_at, modified_at)
-VALUES (:uuid, :username, :full_name, :is_admin, :now, :now)
-ON CONFLICT (uuid) DO NOTHING;
+-- token_add: a new token of a user
+INSERT INTO token (uuid, hash, role, user_uuid, scopes, label, created_at, expires_at)
+VALUES (:uuid, :hash, 'user', :user_uuid, :scopes, :label, :now, :expires_at);
+
+-- token_by_uuid: a token that was not revoked
+SELECT id, uuid, owner_uuid, created_at, modified_at, modified_by_user_uuid, modified_by_client_uuid,
+    api_token, scopes, label, expires_at, last_used_at, role
+FROM visible_token WHERE uuid = :uuid;
+
+-- token_revoke: a token speaks for nobody from now on
+UPDATE token SET revoked_at = :now WHERE uuid = :uuid AND revoked_at IS NULL;
+
+-- token_used: a token was used, unless that is known of the last minute
+UPDATE token SET last_used_at = :now
+WHERE uuid = :uuid AND (last_used_at IS NULL OR last_used_at <= :before);
 
 -- meta_get: a fact about this database
 SELECT value FROM meta WHERE key = :key;
