@@ -1,4 +1,4 @@
-"""Job tasks over HTTP: the five methods, bulk create, attempts and their logs."""
+"""Job tasks over HTTP: the five methods, bulk create, attempts and their logs, explain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobtasks.api.rendering import render_attempt, render_task
 from jobtasks.core.errors import Invalid
 from jobtasks.core.resources import RESOURCES, is_digits
 from jobtasks.core.states import AttemptState
-from jobtasks.service import listing, logs, tasks
+from jobtasks.service import explain, listing, logs, tasks
 from jobtasks.store.records import TaskRecord
 
 TEXT = "text/plain; charset=utf-8"
@@ -45,6 +45,7 @@ class JobTasks(Collection[TaskRecord]):
         return [
             *super().routes(),
             Route(member + "/attempts", self.attempts, methods=["GET"]),
+            Route(member + "/explain", self.explain, methods=["GET"]),
             Route(member + "/log", self.log, methods=["GET"]),
         ]
 
@@ -81,6 +82,14 @@ class JobTasks(Collection[TaskRecord]):
     async def log(self, request: Request) -> Response:
         """Answer with an attempt's log, the newest one's by default: whole, or a part."""
         uuid = request.path_params["uuid"]
+    async def explain(self, request: Request) -> Response:
+        """Answer with the reasons why a task does not run (R31)."""
+        uuid = request.path_params["uuid"]
+        reasons = await self.edge.read(
+            request, lambda ctx, caller: explain.task_reasons(ctx, caller, uuid)
+        )
+        return json_answer({"reasons": reasons})
+
         number = _attempt_number(request.query_params.get("attempt"))
         streams = logs.streams_named(request.query_params.get("stream"))
         attempt = await self.edge.read(

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: the five methods, and cancel, retry, output, levels, waiting for the end."""
+"""Jobs over HTTP: the five methods; cancel, retry, output, levels, explain, waiting for the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobtasks.api.rendering import render_job, render_levels
 from jobtasks.core.errors import Invalid
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.states import FINAL
-from jobtasks.service import jobs, listing, logs, scripts
+from jobtasks.service import explain, jobs, listing, logs, scripts
 from jobtasks.store.records import JobRecord
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -52,6 +52,7 @@ class Jobs(Collection[JobRecord]):
             Route(member + "/retry", self.retry, methods=["POST"]),
             Route(member + "/output", self.output, methods=["GET"]),
             Route(member + "/levels", self.levels, methods=["GET"]),
+            Route(member + "/explain", self.explain, methods=["GET"]),
         ]
 
     def forget(self, record: JobRecord) -> None:
@@ -119,6 +120,14 @@ class Jobs(Collection[JobRecord]):
         uuid = request.path_params["uuid"]
         levels = await self.edge.read(request, lambda ctx, caller: jobs.levels(ctx, caller, uuid))
         return json_answer(render_levels(levels))
+
+    async def explain(self, request: Request) -> Response:
+        """Answer with what keeps a job from starting, going on or ending (R31)."""
+        uuid = request.path_params["uuid"]
+        reasons = await self.edge.read(
+            request, lambda ctx, caller: explain.job_reasons(ctx, caller, uuid)
+        )
+        return json_answer({"reasons": reasons})
 
     async def output(self, request: Request) -> Response:
         """Answer with the whole collated output (R20), page by page."""
