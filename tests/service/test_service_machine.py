@@ -1,0 +1,438 @@
+"""Whatever happens in whatever order: counters agree with rows, and the promises hold.
+
+A state machine over every method that changes tasks: create, report, delete, end, cancel, retry,
+leases, time, restarts of agents, late and repeated messages.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from jobtasks.core.errors import StaleAttempt
+from jobtasks.protocol.messages import Assignment, Ended, EndKind, Orders, Sync
+from jobtasks.service import jobs, nodes, tasks
+from jobtasks.store.records import JobRecord
+from jobtasks.testing.agent import SimulatedAgent
+from jobtasks.testing.counters import counter_problems
+from jobtasks.testing.service import AGENT_TOKEN, LocalService
+
+NUMBER = st.integers(min_value=0, max_value=10**6)
+CONSTRAINTS: list[dict[str, Any]] = [
+    {},
+    {"min_ram_per_task": 400},
+    {"max_tasks_per_node": 1},
+    {"min_cores_per_task": 2},
+]
+JOBS: list[dict[str, Any]] = [
+    {},
+    {"on_failure": "cancel"},
+    {"on_failure": "continue"},
+    {"max_attempts": 1},
+    {"max_tasks_per_node": 2},
+]
+KINDS = [
+    *([(EndKind.EXIT, 1)] * 3),
+    *((EndKind.EXIT, 0), (EndKind.EXIT, 75), (EndKind.STOPPED, None)),
+    *((EndKind.OUT_OF_MEMORY, None), (EndKind.UNABLE_TO_START, None), (EndKind.AGENT_LOST, None)),
+]
+SECONDS = [0.5, 3, 12, 400]
+FINAL = ("Complete", "Failed", "Cancelled")
+COMMON = [
+    *(["claim_all", "finish", "create"] * 4 + ["report", "end", "wait"] * 2),
+    *("claim", "call_late", "delete_child", "lose_an_answer", "repeat_a_message"),
+    *("add_job", "retry", "fail"),
+]
+RARE = ["cancel", "delete_job", "delete_task", "restart_agent", "lose_node"]
+"""What undoes work: only after some starts, so that work comes about."""
+seen: Counter[str] = Counter()
+
+
+class ServiceMachine(RuleBasedStateMachine):
+    """Two nodes, some jobs; `dead` are attempts that must never be heard again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.service = LocalService()
+        self.agents: list[SimulatedAgent] = []
+        self.jobs: list[str] = []
+        self.dead: list[Assignment] = []
+        self.accepted: dict[str, tuple[int, str | None]] = {}
+        """Complete tasks: the attempt and the output that were accepted."""
+        self.sent: list[Sync] = []
+        self.calm = 0
+        """Starts since the last rare event."""
+
+    def teardown(self) -> None:
+        self.service.close()
+
+    @initialize()
+    def begin(self) -> None:
+        for name, slots in (("n1", 3), ("n2", 2)):
+            self.agents.append(
+                SimulatedAgent(self.service, name, slots=slots, memory_kib=1000, cores=4)
+            )
+
+    @rule(name=st.sampled_from(COMMON), number=NUMBER, more=NUMBER)
+    def common_event(self, name: str, number: int, more: int) -> None:
+        """One of the events that work is made of, by weight."""
+        getattr(self, name)(number, more)
+
+    @rule(name=st.sampled_from(RARE), number=NUMBER, more=NUMBER)
+    def rare_event(self, name: str, number: int, more: int) -> None:
+        """One of the events that undo work."""
+        if self.calm >= 3:
+            before = seen.total()
+            getattr(self, name)(number, more)
+            self.calm = 0 if seen.total() > before else self.calm
+
+    # -- what runs ---------------------------------------------------------------------------------
+
+    def running(self, number: int) -> list[tuple[SimulatedAgent, Assignment]]:
+        """Return one of the running attempts, none when there is none."""
+        found = [(agent, one) for agent in self.agents for one in agent.running.values()]
+        return found[number % len(found) :][:1] if found else []
+
+    def open(self, number: int) -> list[tuple[SimulatedAgent, Assignment]]:
+        """Return one of the running attempts whose record is open."""
+        return [pair for pair in self.running(number) if self.is_open(pair[1])]
+
+    def is_open(self, one: Assignment) -> bool:
+        rows = self.service.rows("SELECT state FROM attempt WHERE id = :id", id=one.attempt)
+        return bool(rows) and rows[0][0] < 2
+
+    def pick(self, number: int, *states: str) -> list[JobRecord]:
+        """Return one job in one of these states with no process left, none when there is none."""
+        found = [self.service.job(uuid) for uuid in self.jobs]
+        found = [job for job in found if job.state in states]
+        found = [job for job in found if job.state == "Running" or not job.live]
+        return found[number % len(found) :][:1] if found else []
+
+    # -- jobs --------------------------------------------------------------------------------------
+
+    def add_job(self, number: int, _: int) -> None:
+        states = [self.service.job(uuid).state for uuid in self.jobs]
+        if states.count("Queued") + states.count("Running") < 3:
+            given = JOBS[number % len(JOBS)]
+            self.jobs.append(self.service.new_job(runtime_constraints=given).uuid)
+            self.service.tick()
+
+    def cancel(self, number: int, more: int) -> None:
+        """Sometimes just when assignments are on their way."""
+        if more % 2:
+            self.lose_an_answer(more // 2, 0)
+        for job in self.pick(number, "Queued", "Running"):
+            self.service.call(jobs.cancel, job.uuid, None)
+            seen["cancels"] += 1
+
+    def retry(self, number: int, more: int) -> None:
+        for job in self.pick(number, "Failed", "Cancelled"):
+            waiting = [task.uuid for task in self.service.tasks_of(job) if task.state in (0, 3)]
+            listed = waiting[number % 2 :: 2] if more % 2 else None
+            given = CONSTRAINTS[more % len(CONSTRAINTS)]
+            self.service.call(jobs.retry, job.uuid, listed, given)
+            self.service.tick()
+            seen["retries"] += 1
+
+    def delete_job(self, number: int, _: int) -> None:
+        for job in self.pick(number, *FINAL):
+            self.service.call(jobs.delete, job.uuid)
+            self.jobs.remove(job.uuid)
+            seen["deleted jobs"] += 1
+
+    def delete_task(self, number: int, more: int) -> None:
+        for job in self.pick(number, *FINAL):
+            for task in self.service.tasks_of(job)[more % 3 :][:1]:
+                self.service.call(tasks.delete, task.uuid)
+                self.accepted.pop(task.uuid, None)
+                seen["deleted tasks"] += 1
+
+    # -- agents ------------------------------------------------------------------------------------
+
+    def claim_all(self, number: int, more: int) -> None:
+        """All nodes fill all slots; with too little to do there is another job."""
+        if not self.pick(number, "Running"):
+            self.add_job(more, number)
+        for which, agent in enumerate(self.agents):
+            self.claim(which, agent.slots)
+
+    def claim(self, which: int, slots: int) -> None:
+        """A node fills some of its slots."""
+        agent = self.agents[which % len(self.agents)]
+        self.obey(agent, agent.message(free_slots=agent.free_slots[: slots % (agent.slots + 1)]))
+
+    def send(self, agent: SimulatedAgent, message: Sync) -> Orders:
+        """Send it; only tasks of their job's lowest open sequence are claimed (R5).
+
+        A repeated assignment was claimed earlier, when its sequence was the lowest.
+        """
+        frontiers = self.frontiers()
+        ((newest,),) = self.service.rows("SELECT coalesce(max(id), 0) FROM attempt")
+        ended = {end.attempt for end in message.ended}
+        self.sent.append(message)
+        orders = agent.send(message)
+        for one in orders.start:
+            if one.attempt > newest:
+                assert ended or one.sequence == frontiers[one.job], "level order is broken"
+                assert one.task not in self.accepted, "started after its acceptance"
+                seen["starts"] += 1
+                self.calm += 1
+        return orders
+
+    def frontiers(self) -> dict[str, int]:
+        """Return the lowest sequence of each job with a task that is not complete, from rows."""
+        statement = """
+            SELECT job_uuid, min(sequence) FROM visible_task WHERE state <> 2 GROUP BY job_uuid
+        """
+        return dict(self.service.rows(statement))
+
+    def obey(self, agent: SimulatedAgent, message: Sync) -> None:
+        orders = self.send(agent, message)
+        assert not orders.stale
+        if orders.rejoin:
+            seen["rejoins"] += 1
+            self.join(agent, set(agent.running))
+            return
+        agent.obey(orders)
+        self.stop(agent, orders)
+
+    def stop(self, agent: SimulatedAgent, orders: Orders) -> None:
+        """End what is to be stopped; say `unknown` of what is asked about and not known."""
+        for stop in orders.stop:
+            if stop.attempt in agent.running:
+                self.dead.append(agent.running.pop(stop.attempt))
+                if not stop.discard:
+                    agent.ended.append(Ended(stop.attempt, EndKind.STOPPED, signal=15))
+        known = {*agent.running, *(end.attempt for end in agent.ended)}
+        unknown = [attempt for attempt in orders.ask if attempt not in known]
+        if unknown:
+            agent.sync(unknown=unknown, free_slots=[])
+            seen["unknown"] += 1
+
+    def lose_an_answer(self, which: int, _: int) -> None:
+        """The orders do not arrive; the assignments are repeated by the next sync."""
+        agent = self.agents[which % len(self.agents)]
+        self.send(agent, agent.message())
+
+    def repeat_a_message(self, which: int, _: int) -> None:
+        """A late copy of an earlier sync changes nothing (R35)."""
+        for message in self.sent[which % max(len(self.sent), 1) :][:1]:
+            before = self.service.rows("SELECT * FROM attempt")
+            orders = self.service.as_token(AGENT_TOKEN, nodes.sync, message)
+            assert orders.stale or orders.rejoin
+            assert self.service.rows("SELECT * FROM attempt") == before
+
+    def restart_agent(self, which: int, kept: int) -> None:
+        """Some attempts go on under the new agent, the others are lost."""
+        agent = self.agents[which % len(self.agents)]
+        self.join(agent, {attempt for attempt in agent.running if (attempt + kept) % 2})
+        seen["restarts"] += 1
+
+    def join(self, agent: SimulatedAgent, running: set[int]) -> None:
+        for attempt, one in agent.running.items():
+            if attempt not in running or not self.is_open(one):
+                self.dead.append(one)
+        with_verdict = self.with_verdict()
+        agent.join(running)
+        self.note_accepted(with_verdict)
+        self.obey(agent, agent.message(free_slots=[]))
+
+    def end(self, number: int, how: int) -> None:
+        for agent, one in self.running(number):
+            self.end_one(agent, one, *KINDS[how % len(KINDS)])
+
+    def end_one(
+        self, agent: SimulatedAgent, one: Assignment, kind: EndKind, exit_code: int | None
+    ) -> None:
+        """End it; its task became complete if, and only if, its open record said so (R10)."""
+        with_verdict = self.with_verdict()
+        was_open = self.is_open(one)
+        self.dead.append(agent.running.pop(one.attempt))
+        agent.ended.append(Ended(one.attempt, kind, exit_code=exit_code, peak_memory_kib=300))
+        self.obey(agent, agent.message(free_slots=[]))
+        self.note_accepted(with_verdict)
+        if was_open and not agent.ended:
+            complete = self.service.task(one.task).state == 2
+            assert complete == (one.task in with_verdict)
+
+    def with_verdict(self) -> dict[str, tuple[int, str | None]]:
+        """Return the running tasks whose record says that they are complete."""
+        statement = """
+            SELECT uuid, attempt_id, output FROM task
+            WHERE state = 1 AND success = 1 AND progress = 1.0
+        """
+        return {row[0]: (row[1], row[2]) for row in self.service.rows(statement)}
+
+    def note_accepted(self, with_verdict: dict[str, tuple[int, str | None]]) -> None:
+        """Note which of these became complete; none may have been before."""
+        complete = {row[0] for row in self.service.rows("SELECT uuid FROM task WHERE state = 2")}
+        for uuid in complete & with_verdict.keys():
+            assert uuid not in self.accepted, "accepted twice"
+            self.accepted[uuid] = with_verdict[uuid]
+            seen["accepted"] += 1
+
+    # -- attempts ----------------------------------------------------------------------------------
+
+    def create(self, number: int, more: int) -> None:
+        for agent, one in self.open(number):
+            item = {
+                "sequence": max(0, one.sequence + 1 - more % 3),
+                "runtime_constraints": CONSTRAINTS[more // 3 % len(CONSTRAINTS)],
+            }
+            agent.create(one, *[item] * (2 + number % 4))
+            seen["creates"] += 1
+
+    def report(self, number: int, more: int) -> None:
+        for agent, one in self.open(number):
+            success = (True, True, None)[more % 3]
+            agent.write(one, success=success, progress=None, output=str(number))
+
+    def finish(self, number: int, _: int) -> None:
+        """A task succeeds and ends."""
+        for agent, one in self.open(number):
+            if not one.sequence:
+                self.create(number, number)
+            agent.write(one, success=True, progress=1, output=str(number))
+            self.end_one(agent, one, EndKind.EXIT, 0)
+
+    def fail(self, number: int, _: int) -> None:
+        """A task fails for good."""
+        for agent, one in self.open(number):
+            agent.write(one, success=False)
+            self.end_one(agent, one, EndKind.EXIT, 1)
+            seen["failures"] += 1
+
+    def delete_child(self, number: int, _: int) -> None:
+        rows = self.service.rows(
+            "SELECT t.uuid, b.creator_attempt_id FROM task AS t"
+            " JOIN batch AS b ON b.id = t.batch_id WHERE b.state = 0 ORDER BY t.id"
+        )
+        tokens = {one.attempt: one.token for a in self.agents for one in a.running.values()}
+        for uuid, attempt in rows[number % max(len(rows), 1) :][:1]:
+            if attempt in tokens:
+                self.service.as_token(tokens[attempt], tasks.delete, uuid)
+                seen["deleted children"] += 1
+
+    def call_late(self, number: int, _: int) -> None:
+        """A dead attempt's token writes, creates and reads nothing (R32)."""
+        for one in self.dead[number % max(len(self.dead), 1) :][:1]:
+            rows = self.service.rows("SELECT job_id FROM attempt WHERE id = :id", id=one.attempt)
+            if not rows or one.job not in self.jobs:
+                continue
+            before = self.service.rows("SELECT * FROM task")
+            with pytest.raises(StaleAttempt):
+                self.service.as_token(
+                    one.token, tasks.update, one.task, {"success": True}, whole=False
+                )
+            with pytest.raises(StaleAttempt):
+                self.service.as_token(one.token, tasks.create_many, [{}])
+            assert self.service.rows("SELECT * FROM task") == before
+            seen["late calls"] += 1
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def wait(self, number: int, _: int) -> None:
+        """Time passes; a long one is a pause of the server, which ends nothing (R33)."""
+        seconds = SECONDS[number % len(SECONDS)]
+        for agent in self.agents:
+            self.obey(agent, agent.message(free_slots=[]))
+        live = "SELECT id, state FROM attempt WHERE state < 3"
+        before = self.service.rows(live)
+        self.service.clock.advance(seconds)
+        self.service.tick(gap=seconds > 12)
+        assert self.service.rows(live) == before
+
+    def lose_node(self, which: int, _: int) -> None:
+        """A node is not heard for a whole lease: what it ran is over, and it must join again."""
+        silent = self.agents[which % len(self.agents)]
+        others = [agent for agent in self.agents if agent is not silent]
+        for _ in range(3):
+            for agent in others:
+                self.obey(agent, agent.message(free_slots=[]))
+            self.service.clock.advance(11)
+        with_verdict = self.with_verdict()
+        self.service.tick()
+        self.note_accepted(with_verdict)
+        assert not self.service.rows(
+            "SELECT a.id FROM attempt AS a JOIN node AS n ON n.id = a.node_id"
+            " WHERE a.state < 3 AND n.lasting_id = :node",
+            node=silent.node,
+        )
+        seen["lost nodes"] += 1
+
+    # -- what holds always -------------------------------------------------------------------------
+
+    @invariant()
+    def counters_agree(self) -> None:
+        assert self.service.write(counter_problems) == {}
+
+    @invariant()
+    def what_was_accepted_stays(self) -> None:
+        """A complete task never runs again, and keeps its output."""
+        rows = self.service.rows("SELECT uuid, state, attempt_id, output FROM visible_task")
+        now = {row[0]: row[1:] for row in rows}
+        for uuid, (attempt_id, output) in self.accepted.items():
+            if uuid in now:
+                assert now[uuid] == (2, attempt_id, output)
+
+
+@pytest.mark.timeout(400)  # a failing run is made smaller for at most five minutes
+@pytest.mark.rule("R4", "R5", "R10", "R14", "R21", "R23", "R24", "R32", "R33", "R35")
+def test_promises_hold_in_any_order_of_events() -> None:
+    """200 steps, 50 times; every kind of event is seen."""
+    seen.clear()
+    run_state_machine_as_test(
+        ServiceMachine,
+        settings=settings(
+            max_examples=50,
+            stateful_step_count=200,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    print(dict(seen))
+    assert min(seen[name] for name in ("starts", "accepted", "creates", "late calls")) > 30, seen
+
+
+@pytest.mark.rule("R4", "R5", "R10", "R14", "R21", "R23", "R24", "R32", "R33", "R35")
+def test_promises_hold_in_seeded_runs() -> None:
+    """The same events, mixed evenly: 20 runs of 300; every kind is seen five times at least."""
+    seen.clear()
+    for seed in range(20):
+        play(seed)
+    print(dict(seen))
+    assert len(seen) == 14, seen
+    assert min(seen.values()) >= 5, seen
+
+
+def play(seed: int) -> None:
+    """Run 300 events; a failure names the seed and the event."""
+    choice = random.Random(seed)
+    machine = ServiceMachine()
+    machine.begin()
+    name = "begin"
+    try:
+        for _ in range(300):
+            name = choice.choice(COMMON if choice.random() < 0.85 else RARE)
+            event = machine.common_event if name in COMMON else machine.rare_event
+            event(name, choice.randrange(10**6), choice.randrange(10**6))
+            machine.counters_agree()
+            machine.what_was_accepted_stays()
+    except BaseException as problem:
+        problem.add_note(f"seed {seed}, event {name}")
+        raise
+    finally:
+        machine.teardown()
