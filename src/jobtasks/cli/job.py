@@ -9,6 +9,7 @@ import click
 
 from jobtasks.cli.options import Assignment, format_option, state_option
 from jobtasks.cli.output import Column, Row, key, moment, print_list, print_record
+from jobtasks.cli.reasons import print_reasons, why_queued
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
 
@@ -53,9 +54,22 @@ TASK_COLUMNS: list[Column] = [
 @state_option
 @format_option
 def show(job: str, state: StateDirectory, form: str) -> None:
-    """Show the record of JOB."""
+    """Show the record of JOB; in text also why it has not started."""
     with look(state) as client:
-        print_record(client.get(f"/jobs/{job}"), form)
+        record = client.get(f"/jobs/{job}")
+        waits = form != "json" and record["state"] == "Queued"
+        why = why_queued(client, job) if waits else None
+    print_record({**record, "why": why} if why else record, form)
+
+
+@command.command(name="explain")
+@click.argument("job")
+@state_option
+@format_option
+def explain(job: str, state: StateDirectory, form: str) -> None:
+    """Say what keeps JOB from starting, going on or ending, and what would change it."""
+    with look(state) as client:
+        print_reasons(client.get(f"/jobs/{job}/explain"), form)
 
 
 @command.command(name="list")

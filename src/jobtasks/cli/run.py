@@ -18,6 +18,7 @@ from jobtasks.cli.failures import explain_failure
 from jobtasks.cli.options import state_option
 from jobtasks.cli.problems import OF_STATE, ExitCode, Problem
 from jobtasks.cli.progress import Meter, meter
+from jobtasks.cli.reasons import why_queued
 from jobtasks.cli.servers import RUN_PATIENCE_SECONDS, address_of_environment, answers, connect
 from jobtasks.cli.state import StateDirectory
 from jobtasks.cli.waiting import wait_for_end
@@ -94,11 +95,18 @@ def _unfinished(client: Client, named: str | None, state: StateDirectory) -> str
 
 
 def _follow(client: Client, job_uuid: str, shown: Meter) -> dict[str, Any]:
-    """Show how far the job is until it has ended."""
+    """Show how far the job is until it has ended; while it does not start, why."""
     shown.say(f"job {job_uuid}")
+    empty_looks = 0
 
     def look() -> None:
-        shown.show(client.get(f"/jobs/{job_uuid}/levels")["items"])
+        nonlocal empty_looks
+        levels = client.get(f"/jobs/{job_uuid}/levels")["items"]
+        shown.show(levels)
+        empty_looks = 0 if levels else empty_looks + 1
+        # A server of our own has no node at first: that is no news.
+        if empty_looks > 1 and (why := why_queued(client, job_uuid)):
+            shown.say(why)
 
     with shown:
         return wait_for_end(client, job_uuid, None, LOOK_SECONDS, look)

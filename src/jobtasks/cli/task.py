@@ -1,4 +1,4 @@
-"""``jobtasks task``: a task, its attempts and their logs."""
+"""``jobtasks task``: a task, its attempts and their logs, why it waits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from jobtasks.cli.failures import cause_of
 from jobtasks.cli.options import format_option, state_option
 from jobtasks.cli.output import Column, key, moment, print_list, print_record
+from jobtasks.cli.reasons import print_reasons
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
 
@@ -38,6 +39,16 @@ def show(task: str, state: StateDirectory, form: str) -> None:
     """Show the record of TASK."""
     with look(state) as client:
         print_record(client.get(f"/job_tasks/{task}"), form)
+
+
+@command.command(name="explain")
+@click.argument("task")
+@state_option
+@format_option
+def explain(task: str, state: StateDirectory, form: str) -> None:
+    """Say why TASK does not run, and what would change it."""
+    with look(state) as client:
+        print_reasons(client.get(f"/job_tasks/{task}/explain"), form)
 
 
 @command.command(name="log")

@@ -334,11 +334,11 @@ def _job_over(job: JobView) -> Reason:
 
 
 def _job_halted(job: JobView) -> Reason:
-    tasks = named(job.failed_tasks, max(job.failed, len(job.failed_tasks)))
+    tasks = named(job.failed_tasks, job.failed) if job.failed_tasks else "a task"
     left = f"{counted(job.running, 'task')} still {'runs' if job.running == 1 else 'run'}"
     text = (
-        f"Job {job.uuid} starts nothing more (on_failure: {job.halt}), as these of its tasks"
-        f" failed for good: {tasks}; {left}."
+        f"Job {job.uuid} starts nothing more (on_failure: {job.halt}), because {tasks} failed for"
+        f" good; {left}."
     )
     lift = f"`{job.retry}`, once the running tasks have ended and the job is Failed."
     details = {
