@@ -13,14 +13,12 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-import uvicorn
 import uvloop
 
-from jobtasks.api.app import make_app
 from jobtasks.api.edge import Edge
 from jobtasks.api.hub import Hub
 from jobtasks.api.manager import manage
-from jobtasks.api.server import HttpServer
+from jobtasks.api.server import HttpServer, http_config
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.settings import Settings
 from jobtasks.protocol.messages import (
@@ -78,10 +76,7 @@ class LiveServer:
         )
         self.edge = Edge(self.store, world, Hub(self._loop))
         await self.edge.commit(lambda ctx: setup.prepare(ctx, ADMIN, AGENT))
-        config = uvicorn.Config(
-            make_app(self.edge), http="httptools", ws="none", lifespan="off", log_config=None
-        )
-        http = HttpServer(config)
+        http = HttpServer(http_config(self.edge))
         serving = asyncio.create_task(http.serve(sockets=[self.listener]))
         managing = asyncio.create_task(manage(self.edge))
         while not http.started:

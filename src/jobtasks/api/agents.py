@@ -91,6 +91,7 @@ class Agents:
             request, lambda ctx, caller: nodes.stored_logs(ctx, caller, message)
         )
         stored = await self.edge.in_thread(self._store, attempts, message)
+        self.edge.meters.add_log_bytes(sum(len(chunk.data) for chunk in message.chunks))
         return msgpack_answer(LogStored(stored))
 
     def _store(self, attempts: list[AttemptRecord], message: LogChunks) -> list[int]:

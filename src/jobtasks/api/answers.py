@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from jobtasks.core.errors import JobTasksError, TooLarge, Unavailable
+from jobtasks.core.errors import HeadTooLarge, JobTasksError, TooLarge, TooManyRequests, Unavailable
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -29,9 +29,9 @@ def msgpack_answer(content: Any) -> Response:
 def error_answer(error: JobTasksError) -> Response:
     """Return an error as clients expect it."""
     headers = {}
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooManyRequests):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if isinstance(error, TooLarge):
+    if isinstance(error, TooLarge | HeadTooLarge):
         # The rest of the body may still be under way: it must not be read as another request.
         headers["Connection"] = "close"
     return failure(error.status, error.messages, headers)

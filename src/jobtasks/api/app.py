@@ -14,6 +14,7 @@ from jobtasks.api.boundary import Boundary, on_crash, on_no_route, on_refusal
 from jobtasks.api.edge import Edge
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.api.jobs import Jobs
+from jobtasks.api.metrics import Metrics
 from jobtasks.api.users import Tokens, Users
 from jobtasks.core.errors import JobTasksError
 
@@ -30,6 +31,7 @@ def make_app(edge: Edge) -> Boundary:
             *JobTasks(edge).routes(),
             *Agents(edge).routes(),
             *Jobs(edge).routes(),
+            *Metrics(edge).routes(),
             *Users(edge).routes(),
             *Tokens(edge).routes(),
             Route("/healthz", health, methods=["GET"]),
@@ -41,4 +43,4 @@ def make_app(edge: Edge) -> Boundary:
         },
     )
     app.router.redirect_slashes = False
-    return Boundary(app)
+    return Boundary(app, edge.world.settings, edge.meters)

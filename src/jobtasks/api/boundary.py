@@ -8,17 +8,40 @@ import secrets
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobtasks.api.answers import error_answer, failure
-from jobtasks.core.errors import JobTasksError, MethodNotAllowed, NotFound
+from jobtasks.api.connection import HEAD_TOO_LARGE
+from jobtasks.api.meters import Meters
+from jobtasks.api.requests import prepare
+from jobtasks.core.errors import (
+    HeadTooLarge,
+    JobTasksError,
+    MethodNotAllowed,
+    NotFound,
+    TooManyRequests,
+)
 from jobtasks.core.identifiers import base36
+from jobtasks.core.settings import Settings
 
 REQUEST_ID = "jobtasks.request_id"
 """Where a request's scope keeps its name."""
-REQUEST_ID_CHARACTERS_MAX = 1024
+REQUEST_ID_VALUE = re.compile(rb"[\x20-\x7e]{1,1024}")
 SLASHES = re.compile("//+")
+AGENTS = "/agent/"
+OPEN_TO_ALL_SITES = ("/arvados/", "/discovery/", "/openapi.json")
+"""Where pages of other sites may read answers: tokens are given by hand here, never by a cookie."""
+CROSS_ORIGIN = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"GET, HEAD, PUT, POST, DELETE, PATCH"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Content-Type, Idempotency-Key, Range, X-HTTP-Method-Override,"
+        b" X-Request-Id",
+    ),
+    (b"access-control-max-age", b"86486400"),
+]
 
 logger = logging.getLogger(__name__)
 
@@ -26,27 +49,36 @@ logger = logging.getLogger(__name__)
 class Boundary:
     """ASGI application around another."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, meters: Meters) -> None:
         self._app = app
+        self._settings = settings
+        self._meters = meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        # A copy: the HTTP server goes by the method that was sent, not by the one it stands for.
+        scope = dict(scope)
         scope["path"] = tidy(scope["path"])
         scope[REQUEST_ID] = request_id = _request_id(scope)
+        headers = [(b"x-request-id", request_id.encode("latin-1"))]
+        if scope["path"].startswith(OPEN_TO_ALL_SITES):
+            headers += CROSS_ORIGIN
+        status = 499
 
         async def send_named(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode("latin-1")),
-                ]
+                status = message["status"]
+                message["headers"] = [*message["headers"], *headers]
             await send(message)
 
+        counted = not scope["path"].startswith(AGENTS)
+        self._meters.requests_open += counted
         try:
-            await self._app(scope, receive, send_named)
+            await self._serve(scope, receive, send_named)
         except ClientDisconnect:
             logger.info("a client went away", extra={"request": request_id})
         except Exception:
@@ -54,18 +86,45 @@ class Boundary:
             # the connection is cut, and the client sees that the answer is not whole.
             extra = {"request": request_id, "path": scope["path"]}
             logger.exception("a request failed", extra=extra)
+        finally:
+            self._meters.requests_open -= counted
+            self._meters.count_request(scope["method"], _route_of(scope), status)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if HEAD_TOO_LARGE in scope:
+                raise HeadTooLarge
+            is_agents = scope["path"].startswith(AGENTS)
+            if not is_agents and self._meters.requests_open > self._settings.requests_open_max:
+                raise TooManyRequests
+            if not is_agents:
+                receive = await prepare(scope, receive, self._settings)
+        except JobTasksError as error:
+            await error_answer(error)(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS" and scope["path"].startswith(OPEN_TO_ALL_SITES):
+            await PlainTextResponse("-")(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 def tidy(path: str) -> str:
     """Return a path without doubled slashes, a slash at its end, or ``.json``."""
-    return SLASHES.sub("/", path).rstrip("/").removesuffix(".json") or "/"
+    path = SLASHES.sub("/", path).rstrip("/")
+    # The description is called so; it is no record asked for in JSON.
+    return path if path == "/openapi.json" else path.removesuffix(".json") or "/"
 
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and 1 <= len(value) <= REQUEST_ID_CHARACTERS_MAX:
+        if name == b"x-request-id" and REQUEST_ID_VALUE.fullmatch(value):
             return str(value, "latin-1")
     return "req-" + base36(secrets.randbits(100), 20)
+
+
+def _route_of(scope: Scope) -> str:
+    """Return the pattern of the address that was asked for, "" when there is no such address."""
+    return getattr(scope.get("route"), "path", "")
 
 
 async def on_refusal(request: Request, error: Exception) -> Response:

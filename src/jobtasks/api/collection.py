@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
 from jobtasks.api.edge import Edge, require_token
-from jobtasks.api.parsing import Body, parse_record, read_body
+from jobtasks.api.parsing import Body, parse_fields, parse_record, read_body
 from jobtasks.api.rendering import render_page, select
 from jobtasks.core.filters import Query, parse_query, parse_select
 from jobtasks.core.resources import Resource
@@ -98,11 +98,12 @@ class Collection(Generic[R]):
         return self.answer(record, names)
 
     async def update(self, request: Request) -> Response:
-        """Change one record and answer with it; a PUT brings a whole record back (R7)."""
+        """Change one record and answer with it; a PUT or a form brings a whole record back (R7)."""
         update = self.methods.update
         assert update is not None, "there is no such route"
-        uuid, whole = request.path_params["uuid"], request.method == "PUT"
+        uuid = request.path_params["uuid"]
         body = await self.record(request)
+        whole = body.whole or request.method == "PUT"
         names = self.selected(request, body.parameters)
         record = await self.edge.write(
             request,
@@ -126,6 +127,9 @@ class Collection(Generic[R]):
     async def record(self, request: Request) -> Body:
         """Return the record that a request brings."""
         require_token(request)
+        fields = parse_fields(self.resource, request, self.settings)
+        if fields is not None:
+            return fields
         raw = await read_body(request, self.settings.body_bytes_max)
         return await self.parsed(request, parse_record, raw)
 

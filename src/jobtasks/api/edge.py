@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from jobtasks.api.forms import FORM
 from jobtasks.api.hub import Bell, Hub
+from jobtasks.api.meters import Measured, Meters
 from jobtasks.core.errors import NotLoggedIn
 from jobtasks.core.scopes import call_of
 from jobtasks.service import tokens
@@ -32,14 +34,32 @@ def now() -> int:
 def secret_of(request: Request) -> str | None:
     """Return the token that a request carries, None when it carries none.
 
-    ``Bearer`` and ``OAuth2`` mean the same; of a token in three parts the last is the secret.
+    Parameter ``api_token`` goes before the header. ``Bearer`` and ``OAuth2`` mean the same; of a
+    token in three parts the last is the secret.
     """
+    given = _token_parameter(request)
+    if given:
+        return _secret_part(given)
     words = request.headers.get("authorization", "").split()
     for scheme, token in pairwise(words):
         if scheme in ("Bearer", "OAuth2"):
-            parts = token.split("/")
-            return parts[2] if parts[0] == "v2" and len(parts) > 2 else token
+            return _secret_part(token)
     return None
+
+
+def _token_parameter(request: Request) -> str | None:
+    """Return the token that old clients put into the address or a form, before any header."""
+    form = request.scope.get(FORM)
+    for name in ("api_token", "oauth_token"):
+        given = request.query_params.get(name) or (form.get(name) if form else None)
+        if given:
+            return given
+    return None
+
+
+def _secret_part(token: str) -> str:
+    parts = token.split("/")
+    return parts[2] if parts[0] == "v2" and len(parts) > 2 else token
 
 
 def require_token(request: Request) -> None:
@@ -56,6 +76,8 @@ class Edge:
         self.world = world
         self.hub = hub
         self._clock = clock
+        self.meters = Meters()
+        store.committed = self.meters.committed
         self._noting: set[str] = set()
         """Tokens whose use is about to be noted."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
@@ -108,16 +130,20 @@ class Edge:
     async def commit(self, work: Callable[[Context], T], but: Bell | None = None) -> T:
         """Do the same for the server itself: nobody is identified."""
         wake: set[str] = set()
+        measured: list[Measured] = []
 
         def piece(tx: Tx) -> T:
             ctx = Context(tx, self._clock(), self.world)
             result = work(ctx)
             wake.update(ctx.wake)
+            measured.extend(ctx.measured)
             return result
 
         def ring(done: Future[T]) -> None:
-            if wake and not done.cancelled() and done.exception() is None:
-                self.hub.ring_soon(wake, but)
+            if not done.cancelled() and done.exception() is None:
+                self.meters.take(measured)
+                if wake:
+                    self.hub.ring_soon(wake, but)
 
         future = self.store.write(piece)
         # Not after the await: whoever waits for this commit may be gone by then.

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge, require_token
-from jobtasks.api.parsing import Body, parse_records, read_body
+from jobtasks.api.parsing import Body, parse_fields, parse_records, read_body
 from jobtasks.api.ranges import Span, asked_span, range_headers
 from jobtasks.api.rendering import render_attempt, render_task
 from jobtasks.core.errors import Invalid
@@ -70,6 +70,9 @@ class JobTasks(Collection[TaskRecord]):
 
     async def _records(self, request: Request) -> Body:
         require_token(request)
+        fields = parse_fields(self.resource, request, self.settings)
+        if fields is not None:
+            return fields
         raw = await read_body(request, self.settings.bulk_body_bytes_max)
         return await self.parsed(request, parse_records, raw)
 
@@ -79,9 +82,6 @@ class JobTasks(Collection[TaskRecord]):
         found = await self.edge.read(request, lambda ctx, caller: tasks.attempts(ctx, caller, uuid))
         return json_answer({"items": [render_attempt(attempt) for attempt in found]})
 
-    async def log(self, request: Request) -> Response:
-        """Answer with an attempt's log, the newest one's by default: whole, or a part."""
-        uuid = request.path_params["uuid"]
     async def explain(self, request: Request) -> Response:
         """Answer with the reasons why a task does not run (R31)."""
         uuid = request.path_params["uuid"]
@@ -90,6 +90,9 @@ class JobTasks(Collection[TaskRecord]):
         )
         return json_answer({"reasons": reasons})
 
+    async def log(self, request: Request) -> Response:
+        """Answer with an attempt's log, the newest one's by default: whole, or a part."""
+        uuid = request.path_params["uuid"]
         number = _attempt_number(request.query_params.get("attempt"))
         streams = logs.streams_named(request.query_params.get("stream"))
         attempt = await self.edge.read(

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge, require_token
-from jobtasks.api.parsing import Body, decode_body, read_body
+from jobtasks.api.parsing import Body, read_arguments
 from jobtasks.api.rendering import render_job, render_levels
 from jobtasks.core.errors import Invalid
 from jobtasks.core.resources import RESOURCES
@@ -154,8 +154,7 @@ class Jobs(Collection[JobRecord]):
 
     async def _arguments(self, request: Request) -> dict[str, Any]:
         require_token(request)
-        body = await read_body(request, self.settings.body_bytes_max)
-        return decode_body(body, self.settings.depth_max)
+        return await read_arguments(request, self.settings)
 
 
 def _wait_seconds(value: str | None) -> float:

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from jobtasks.api.forms import FORM, Form, arguments_in, record_in
 from jobtasks.core.errors import Invalid, MalformedRequest, TooLarge
 from jobtasks.core.nesting import deeper_than
 from jobtasks.core.resources import ALIASES, Resource
 from jobtasks.core.settings import Settings
-from jobtasks.service.idempotency import Key
+from jobtasks.service.idempotency import Key, make_key
 
 DRAIN_BYTES_MAX = 64 * 1024 * 1024
 """How much of a body that is too large is read and dropped, so that its sender gets to read why."""
@@ -34,6 +35,8 @@ class Body:
     """The records of a bulk create; None in a body with one record."""
     key: Key | None = None
     """The request's Idempotency-Key, if it brought one."""
+    whole: bool = False
+    """Whether the record is a form's: its sender gives back what it has, changed or not (R7)."""
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
@@ -115,22 +118,46 @@ def _items(resource: Resource, value: Any, items_max: int) -> list[dict[str, Any
     return value
 
 
+def parse_fields(resource: Resource, request: Request, settings: Settings) -> Body | None:
+    """Return the record that a form, or the address, brings; None when the body is to be read.
+
+    The address wins over the form (R41).
+
+    Raises:
+        Invalid: a form without a record, or a record that cannot be read.
+    """
+    form: Form | None = request.scope.get(FORM)
+    fields = [*(form.fields if form else ()), *request.query_params.multi_items()]
+    found = record_in(resource, fields, settings.depth_max)
+    if not found:
+        if form is None:
+            return None
+        names = " (or ".join(resource.wrappers[:2]) + ")" * (len(resource.wrappers) > 1)
+        raise Invalid(f"No {names} hash provided with request")
+    attributes = _object(resource.singular, found, settings.depth_max)
+    raw = form.raw if form else request.scope["query_string"]
+    key = make_key(request.headers.get("idempotency-key"), raw)
+    return Body(attributes, dict(fields), key=key, whole=form is not None)
+
+
+async def read_arguments(request: Request, settings: Settings) -> dict[str, Any]:
+    """Return the arguments that a method's body brings, JSON or a form."""
+    form: Form | None = request.scope.get(FORM)
+    if form is not None:
+        return arguments_in(form)
+    body = await read_body(request, settings.body_bytes_max)
+    return decode_body(body, settings.depth_max)
+
+
 def unwrap(resource: Resource, value: dict[str, Any], settings: Settings) -> Body:
     """Return the record in a decoded body, whichever way it is wrapped."""
-    for key in _wrappers(resource):
+    for key in resource.wrappers:
         if wrapped := value.get(key):
             return Body(_object(key, wrapped, settings.depth_max), value)
     flat = {
         key: item for key, item in value.items() if ALIASES.get(key, key) in resource.attributes
     }
     return Body(flat, value)
-
-
-def _wrappers(resource: Resource) -> tuple[str, ...]:
-    """Return the keys that may wrap a record: old clients spell ``job_task`` in three ways."""
-    words = resource.singular.split("_")
-    camel = words[0] + "".join(word.title() for word in words[1:])
-    return tuple(dict.fromkeys((resource.singular, camel, "".join(words))))
 
 
 def _object(key: str, wrapped: Any, depth_max: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import uvicorn
 import uvloop
 
 from jobtasks.api.app import make_app
+from jobtasks.api.connection import bounded_by
 from jobtasks.api.edge import Edge
 from jobtasks.api.hub import Hub
 from jobtasks.api.jsonlog import log_to_stderr
@@ -163,7 +164,7 @@ class ServerProcess:
         )
 
     async def _serve(self, edge: Edge) -> None:
-        http = HttpServer(_http_config(edge))
+        http = HttpServer(http_config(edge))
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         managing = asyncio.create_task(manage(edge))
         while not http.started and not serving.done():
@@ -205,10 +206,11 @@ class ServerProcess:
         node.leave()
 
 
-def _http_config(edge: Edge) -> uvicorn.Config:
+def http_config(edge: Edge) -> uvicorn.Config:
+    """Return how requests are taken."""
     return uvicorn.Config(
         make_app(edge),
-        http="httptools",
+        http=bounded_by(edge.world.settings),
         ws="none",
         lifespan="off",
         access_log=False,

@@ -10,7 +10,9 @@
     │   ├── MethodNotAllowed        405
     │   ├── TooLarge                413  past a limit of R40
     │   ├── UnknownEncoding         415  a body in a form that is not understood
-    │   └── Invalid                 422  a value or a change that the rules refuse
+    │   ├── Invalid                 422  a value or a change that the rules refuse
+    │   ├── TooSlow                 408  the request did not arrive in time (transient)
+    │   └── HeadTooLarge            431  address and headers are past a limit of R40
     ├── TooManyRequests             429  repeat later (transient, R40)
     └── Unavailable                 503  repeat later (transient)
 
@@ -101,6 +103,21 @@ class UnknownEncoding(RequestError):
 
 class Invalid(RequestError):
     """The request breaks a rule."""
+
+
+class TooSlow(RequestError):
+    """The request did not arrive in time (R40)."""
+
+    status = 408
+    code = "too_slow"
+    transient = True
+
+
+class HeadTooLarge(RequestError):
+    """The address and headers of the request are larger than a limit allows (R40)."""
+
+    status = 431
+    code = "head_too_large"
 
 
 class TooManyRequests(JobTasksError):

@@ -92,6 +92,13 @@ class Resource:
     """Where its visible rows are read."""
     attributes: Mapping[str, Attribute]
 
+    @property
+    def wrappers(self) -> tuple[str, ...]:
+        """Keys that may wrap a record: old clients spell ``job_task`` in three ways."""
+        words = self.singular.split("_")
+        camel = words[0] + "".join(word.title() for word in words[1:])
+        return tuple(dict.fromkeys((self.singular, camel, "".join(words))))
+
 
 def _plain(kind: Kind, filter_class: FilterClass) -> Callable[..., Attribute]:
     """Return a maker of attributes that are stored in a column of their own name."""

@@ -40,6 +40,8 @@ class Context:
     world: World
     wake: set[str] = field(default_factory=set)
     """Whom to wake after the commit: "nodes", "manager", or a job's uuid."""
+    measured: list[tuple[str, str, float]] = field(default_factory=list)
+    """What is to be counted after the commit: name, label's value, amount (api/meters.py)."""
 
     @property
     def settings(self) -> Settings:

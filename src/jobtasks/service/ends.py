@@ -314,6 +314,7 @@ def _close(
 ) -> None:
     """Close the attempt's record; its token dies with it (R32)."""
     reason = " ".join(reason.split())[:REASON_CHARACTERS_MAX]
+    ctx.measured.append(("attempts_ended", cause.value, 1))
     ctx.tx.run(
         "attempt_end",
         attempt_id=facts.id,

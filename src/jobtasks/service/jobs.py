@@ -257,6 +257,7 @@ def _close_attempts(ctx: Context, job: JobRecord, reason: str) -> None:
         facts = ctx.tx.one(ends.EndFacts, "attempt_end_facts", attempt_id=attempt.id)
         assert facts is not None
         ends.wait_again(ctx, ledger, facts)
+        ctx.measured.append(("attempts_ended", Cause.CANCELLED.value, 1))
         ctx.tx.run(
             "attempt_close", attempt_id=attempt.id, cause=Cause.CANCELLED.value, reason=reason
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -179,6 +180,7 @@ def sync(ctx: Context, caller: Caller, message: Sync) -> Orders:
         lease_until=_lease_until(ctx),
     ):
         return Orders(message.number, stale=True)
+    ctx.measured.append(("lease_renewals", "", 1))
     acknowledged = _record_ends(ctx, node, message)
     if message.leaving:
         lose_agent(ctx, message.agent, node.id, EndKind.AGENT_LOST, "the agent has gone")
@@ -228,7 +230,9 @@ def _orders(ctx: Context, node: ServedNode, message: Sync) -> Orders:
     if free and not node.draining and not held:
         ledger = Ledger(ctx)
         size = NodeSize(node.id, node.memory_kib, node.cores, node.scratch_mb)
+        began = time.perf_counter()
         claim(ctx, ledger, size, message.agent, free)
+        ctx.measured.append(("claim_seconds", "", time.perf_counter() - began))
         ledger.flush()
     return _compose(ctx, node, message, {attempt.id: attempt for attempt in live})
 

@@ -20,6 +20,15 @@ def check(script: Any, script_version: Any) -> None:
     if not isinstance(script, str) or not script or not isinstance(script_version, str):
         return
     check_form(script, script_version)
+    try:
+        _check_file(script, script_version)
+    except (OSError, ValueError) as error:
+        # A name that no file can have, or a directory that the server may not look into.
+        reason = getattr(error, "strerror", None) or error
+        raise Invalid(f"script cannot be looked at: {reason}") from None
+
+
+def _check_file(script: str, script_version: str) -> None:
     directory = Path(script_version)
     if not directory.is_dir():
         return

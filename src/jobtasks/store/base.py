@@ -64,6 +64,9 @@ class Tx(Protocol):
 class Store(Protocol):
     """A database with its migrations applied."""
 
+    committed: Callable[[float, int], None]
+    """Called after every commit with its seconds and how many pieces of work it held."""
+
     def write(self, work: Callable[[Tx], T], /) -> Future[T]:
         """Run `work` in a savepoint of the next group; done when the group is on disk.
 

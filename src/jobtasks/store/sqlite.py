@@ -11,6 +11,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -81,6 +82,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.committed: Callable[[float, int], None] = _nobody_counts
         self._writer = self._connect()
         migrate(self._writer)
         self._tx = SqliteTx(self._writer)
@@ -160,7 +162,9 @@ class SqliteStore:
             for work, future in group:
                 if future.set_running_or_notify_cancel():
                     answers.append((future, *self._run_piece(work)))
+            began = time.perf_counter()
             self._writer.execute("COMMIT")
+            self.committed(time.perf_counter() - began, len(answers))
         except sqlite3.Error as error:
             self._abandon(group, error)
             return
@@ -201,6 +205,10 @@ class SqliteStore:
                 if not future.running():
                     future.set_running_or_notify_cancel()
                 future.set_exception(Unavailable(f"The database cannot be written: {error}"))
+
+
+def _nobody_counts(seconds: float, pieces: int) -> None:
+    """Take no note of a commit."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,149 @@
+"""One connection of a client, held to limits of size and time (R40).
+
+The HTTP server underneath limits neither the size of a head nor how slowly a request may arrive: a
+few hundred clients that send a byte now and then would hold all of its connections.
+"""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle, Transport
+from enum import Enum
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from jobtasks.api.answers import error_answer
+from jobtasks.core.errors import HeadTooLarge, JobTasksError, MalformedRequest, TooSlow
+from jobtasks.core.settings import Settings
+
+HEAD_TOO_LARGE = "jobtasks.head_too_large"
+"""Marks in a request's scope that it is to be refused."""
+BODY_BYTES_PER_SECOND = 64 * 1024
+"""A body that comes at this pace or faster is never too slow, however large it is."""
+
+
+class Part(Enum):
+    """Which part of a request arrives."""
+
+    NOTHING = "nothing"
+    HEAD = "head"
+    BODY = "body"
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """A connection on which requests arrive in time and with a head of bounded size."""
+
+    settings: Settings = Settings()
+    _part = Part.NOTHING
+    _head_bytes = 0
+    _body_bytes = 0
+    _arriving: TimerHandle | None = None
+    """Fires when the part that arrives has taken too long."""
+    _taking: TimerHandle | None = None
+    """Fires when the client has not taken anything of an answer for too long."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Expect a request."""
+        super().connection_made(transport)
+        self._expect(self.settings.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing any more."""
+        self._expect(None)
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has arrived; refuse a head that is too large before it is whole."""
+        began = self._part
+        if began is Part.NOTHING and self._arriving is None:
+            self._expect(self.settings.head_seconds)
+        super().data_received(data)
+        if self._part is Part.HEAD and began is not Part.BODY:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.settings.head_bytes_max:
+                self._refuse(HeadTooLarge())
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._part = Part.HEAD
+        self._head_bytes = 0
+        self._expect(self.settings.head_seconds)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Judge the head; what is too large is answered like any refusal."""
+        self._part = Part.BODY
+        self._body_bytes = 0
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        too_many = len(self.headers) > self.settings.headers_max
+        if too_many or size > self.settings.head_bytes_max:
+            self.scope[HEAD_TOO_LARGE] = True  # type: ignore[literal-required]
+        self._expect(self.settings.body_seconds)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Count what has arrived of the body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Expect nothing: what comes next is the client's free will."""
+        self._part = Part.NOTHING
+        self._expect(None)
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not take its answer, not for ever."""
+        if self._taking is None:
+            self._taking = self.loop.call_later(self.settings.answer_seconds, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on: it takes its answer."""
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(MalformedRequest(msg))
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+        if seconds is not None:
+            self._arriving = self.loop.call_later(seconds, self._on_time_over)
+
+    def _on_time_over(self) -> None:
+        self._arriving = None
+        if self.flow.read_paused:
+            # It is the server that does not read: another request is before this one.
+            self._expect(self.settings.body_seconds)
+        elif self._part is Part.BODY and self._body_bytes >= BODY_BYTES_PER_SECOND:
+            self._expect(self._body_bytes / BODY_BYTES_PER_SECOND)
+            self._body_bytes = 0
+        elif self._part is Part.NOTHING:
+            self.transport.close()
+        else:
+            self._refuse(TooSlow())
+
+    def _refuse(self, error: JobTasksError) -> None:
+        """Answer and close; just close while the answer to an earlier request is under way."""
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        is_own = self._part is Part.BODY and cycle is not None and not cycle.response_started
+        if cycle is None or cycle.response_complete or is_own:
+            answer = error_answer(error)
+            answer.headers["connection"] = "close"
+            lines = [f"HTTP/1.1 {error.status} {error.code}".encode("ascii")]
+            lines += [name + b": " + value for name, value in answer.raw_headers]
+            self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
+        self.transport.close()
+
+
+def bounded_by(settings: Settings) -> type[BoundedConnection]:
+    """Return the class of connections that keep to these settings."""
+    return type("BoundedConnection", (BoundedConnection,), {"settings": settings})

@@ -1,0 +1,117 @@
+"""``/metrics``: what the server counted and what the database says, as Prometheus reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jobtasks.api.edge import Edge
+from jobtasks.api.meters import BOUNDS_SECONDS, Histogram, Meters
+from jobtasks.service import census
+from jobtasks.service.census import Census
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+Labels = dict[str, str]
+Sample = tuple[Labels, float]
+
+
+class Metrics:
+    """The handler of ``/metrics``."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    def routes(self) -> list[Route]:
+        """Return the route of the metrics."""
+        return [Route("/metrics", self.show, methods=["GET"])]
+
+    async def show(self, request: Request) -> Response:
+        """Answer with counts, times and ages for Prometheus; for administrators' tokens."""
+        found = await self._edge.read(request, census.take)
+        lines = [*_of_census(found), *_of_meters(self._edge.meters)]
+        return Response("\n".join([*lines, ""]), media_type=CONTENT_TYPE)
+
+
+def _of_census(found: Census) -> Iterator[str]:
+    yield from _family("jobtasks_jobs", "gauge", "Jobs by state.", _by("state", found.jobs.items()))
+    yield from _family(
+        "jobtasks_tasks", "gauge", "Tasks by state.", _by("state", found.tasks.items())
+    )
+    gauges = (
+        ("jobtasks_attempts_live", "Attempts that may have a process.", found.attempts_live),
+        ("jobtasks_nodes_live", "Nodes whose agent is heard.", found.nodes_live),
+        ("jobtasks_slots_live", "Slots of these nodes.", found.slots_live),
+        (
+            "jobtasks_oldest_queued_job_seconds",
+            "Since the oldest queued job was created; 0 when none is.",
+            found.oldest_job_seconds,
+        ),
+        (
+            "jobtasks_oldest_ready_task_seconds",
+            "Since the oldest task was created that could start were a slot free; 0 when none is.",
+            found.oldest_task_seconds,
+        ),
+    )
+    for name, text, value in gauges:
+        yield from _family(name, "gauge", text, [({}, value)])
+
+
+def _of_meters(meters: Meters) -> Iterator[str]:
+    ended = _by("cause", sorted(meters.attempts_ended.copy().items()))
+    name = "jobtasks_attempts_ended_total"
+    yield from _family(name, "counter", "Attempts that ended, by cause.", ended)
+    counters = (
+        ("jobtasks_lease_renewals_total", "Syncs that renewed leases.", meters.lease_renewals),
+        ("jobtasks_log_bytes_total", "Bytes of attempts' logs that arrived.", meters.log_bytes),
+        ("jobtasks_writes_total", "Writing calls that were committed.", meters.writes),
+    )
+    for name, text, value in counters:
+        yield from _family(name, "counter", text, [({}, value)])
+    requests = sorted(meters.requests.copy().items())
+    samples = [
+        ({"method": method, "route": route, "status": str(status)}, count)
+        for (method, route, status), count in requests
+    ]
+    text = "Requests that were answered; route is empty for addresses that do not exist."
+    yield from _family("jobtasks_requests_total", "counter", text, samples)
+    text = "Requests under way, those of agents left out."
+    yield from _family("jobtasks_requests_open", "gauge", text, [({}, meters.requests_open)])
+    text = "Time that a sync took to choose tasks for free slots."
+    yield from _histogram("jobtasks_claim_seconds", text, meters.claims)
+    text = "Time that a commit took to be on disk."
+    yield from _histogram("jobtasks_commit_seconds", text, meters.commits)
+
+
+def _by(label: str, values: Iterable[tuple[str, int]]) -> list[Sample]:
+    return [({label: name}, count) for name, count in values]
+
+
+def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} {kind}"
+    for labels, value in samples:
+        yield _line(name, labels, value)
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Iterator[str]:
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} histogram"
+    bounds = (*(f"{bound:g}" for bound in BOUNDS_SECONDS), "+Inf")
+    total = 0
+    for bound, total in zip(bounds, accumulate(list(histogram.buckets)), strict=True):
+        yield _line(f"{name}_bucket", {"le": bound}, total)
+    yield _line(f"{name}_sum", {}, histogram.seconds)
+    yield _line(f"{name}_count", {}, total)
+
+
+def _line(name: str, labels: Labels, value: float) -> str:
+    """Return one sample; no label's value of ours needs escapes but quotes and backslashes."""
+    inner = ",".join(
+        '{}="{}"'.format(key, text.replace("\\", r"\\").replace('"', r"\""))
+        for key, text in labels.items()
+    )
+    return f"{name}{{{inner}}} {value}" if inner else f"{name} {value}"

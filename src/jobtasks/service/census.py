@@ -1,0 +1,85 @@
+"""How many of what there are, read from counters and ends of indexes, never from task rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jobtasks.core.errors import Forbidden
+from jobtasks.core.states import JobState
+from jobtasks.service.context import Caller, Context
+
+MICROSECONDS = 1_000_000
+
+
+class StateCount(NamedTuple):
+    """Jobs in one state."""
+
+    state: str
+    jobs: int
+
+
+class Totals(NamedTuple):
+    """Sums over the counters of all jobs."""
+
+    todo: int
+    running: int
+    done: int
+    failed: int
+    live: int
+
+
+class Size(NamedTuple):
+    """The live nodes together."""
+
+    nodes: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What there is at one moment."""
+
+    jobs: dict[str, int]
+    """By state."""
+    tasks: dict[str, int]
+    """By state, in the words of attribute `state`."""
+    attempts_live: int
+    nodes_live: int
+    slots_live: int
+    oldest_job_seconds: float
+    """Since the oldest queued job was created; 0 when none is."""
+    oldest_task_seconds: float
+    """The same of tasks that could start were a slot free."""
+
+
+def take(ctx: Context, caller: Caller) -> Census:
+    """Return what there is.
+
+    Raises:
+        Forbidden: the caller is no administrator: the numbers are about everyone's work.
+    """
+    if not caller.is_admin:
+        raise Forbidden("Only an administrator's token reads the metrics.")
+    counted = {row.state: row.jobs for row in ctx.tx.all(StateCount, "census_jobs")}
+    totals = ctx.tx.one(Totals, "census_tasks") or Totals(0, 0, 0, 0, 0)
+    size = ctx.tx.one(Size, "census_nodes") or Size(0, 0)
+    return Census(
+        jobs={state.value: counted.get(state.value, 0) for state in JobState},
+        tasks={
+            "waiting": totals.todo,
+            "running": totals.running,
+            "complete": totals.done,
+            "failed": totals.failed,
+        },
+        attempts_live=totals.live,
+        nodes_live=size.nodes,
+        slots_live=size.slots,
+        oldest_job_seconds=_age(ctx, "census_oldest_job"),
+        oldest_task_seconds=_age(ctx, "census_oldest_task"),
+    )
+
+
+def _age(ctx: Context, query: str) -> float:
+    created_at = ctx.tx.value(query)
+    return 0.0 if created_at is None else max(0.0, (ctx.now - int(created_at)) / MICROSECONDS)
