@@ -46,8 +46,9 @@ def _explain_task(client: Client, task: dict[str, Any], state_option: str) -> It
 
 
 def cause_of(attempt: Row) -> str:
-    """How an attempt ended, in words."""
+    """How an attempt ended, in words; what the reason already says is not said again."""
     parts = []
+    reason = printable(attempt.get("reason") or "")
     if attempt.get("exit_code") is not None:
         parts.append(f"exit code {attempt['exit_code']}")
     if attempt.get("signal") is not None:
@@ -55,8 +56,8 @@ def cause_of(attempt: Row) -> str:
     cause = attempt.get("cause")
     if cause and not (parts and cause == "exit"):
         parts.insert(0, str(cause).replace("_", " "))
-    if attempt.get("reason"):
-        parts.append(printable(attempt["reason"]))
+    if reason:
+        parts = [*(part for part in parts if part not in reason), reason]
     return ", ".join(parts) or "no cause on record"
 
 
