@@ -43,7 +43,7 @@ def test_repeated_assignment_starts_once(
     count = len(server.syncs)
     server.wait(lambda: len(server.syncs) > count + 10, "ten more answers with the assignment")
     assert (tmp_path / "witness").read_text() == "x\nx\n"
-    assert server.ended[1].exit_code == 0
+    assert server.end_of(1).exit_code == 0
 
 
 @pytest.mark.rule("R33")

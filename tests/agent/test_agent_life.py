@@ -121,7 +121,7 @@ def test_work_directory_is_current_and_empty(
     server.end_of(1)
     server.start(2, "sh", "-c", look)
     assert server.text_of(2) == "700\n"
-    assert server.ended[2].exit_code == 0
+    assert server.end_of(2).exit_code == 0
     wait_for(
         lambda: (
             os.listdir(tmp_path / "node/work") == [f"slot-{n}" for n in range(1, 5)]
@@ -300,21 +300,23 @@ def test_discarded_attempt_is_not_reported(server: FakeServer, agent: AgentProce
 
 
 @pytest.mark.rule("R38")
-def test_streams_are_marked(server: FakeServer, agent: AgentProcess) -> None:
+def test_streams_are_marked(server: FakeServer, agent: AgentProcess, tmp_path: Path) -> None:
     """stdout and stderr are in one log in order of arrival, marked by stream."""
-    # The pauses are the program's: arrival is what the agent can tell apart.
+    # Each write waits until the agent has taken the one before: that is what arrival means.
     program = (
-        "import os, time\n"
-        "for n in range(3):\n"
-        " os.write(1, b'out%d\\n' % n); time.sleep(0.05)\n"
-        " os.write(2, b'err%d\\n' % n); time.sleep(0.05)\n"
+        "import os, pathlib, sys, time\n"
+        "log = pathlib.Path(sys.argv[1])\n"
+        "for n in range(6):\n"
+        " word = b'%s%d\\n' % ((b'out', b'err')[n % 2], n // 2)\n"
+        " os.write(1 + n % 2, word)\n"
+        " while not (log.exists() and word in log.read_bytes()): time.sleep(0.001)\n"
     )
-    server.start(1, sys.executable, "-c", program)
+    server.start(1, sys.executable, "-c", program, str(tmp_path / "node/logs/1.log"))
     assert server.frames_of(1) == [
         (STDOUT, b"out0\n"), (STDERR, b"err0\n"), (STDOUT, b"out1\n"), (STDERR, b"err1\n"),
         (STDOUT, b"out2\n"), (STDERR, b"err2\n"),
     ]  # fmt: skip
-    ended = server.ended[1]
+    ended = server.end_of(1)
     assert ended.stderr_tail == b"err0\nerr1\nerr2\n"
     assert ended.log_bytes == 30
 
@@ -347,7 +349,7 @@ def test_log_cap_keeps_first_and_last_half(
     program = "import sys\nfor n in range(300_000): sys.stdout.write('%09d\\n' % n)"
     server.start(1, sys.executable, "-c", program)
     frames = server.frames_of(1)
-    ended = server.ended[1]
+    ended = server.end_of(1)
     notes = [data for stream, data in frames if stream == NOTE]
     text = b"".join(data for stream, data in frames if stream == STDOUT)
     assert text.startswith(b"000000000\n000000001\n") and text.endswith(b"000299999\n")
