@@ -217,9 +217,9 @@ class ServiceMachine(RuleBasedStateMachine):
                     agent.ended.append(Ended(stop.attempt, EndKind.STOPPED, signal=15))
         known = {*agent.running, *(end.attempt for end in agent.ended)}
         unknown = [attempt for attempt in orders.ask if attempt not in known]
-        if unknown:
+        if unknown or agent.ended:
             agent.sync(unknown=unknown, free_slots=[])
-            seen["unknown"] += 1
+            seen["unknown"] += bool(unknown)
 
     def lose_an_answer(self, which: int, _: int) -> None:
         """The orders do not arrive; the assignments are repeated by the next sync."""
