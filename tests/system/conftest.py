@@ -38,9 +38,11 @@ Step = list[Any]
 Play = list[Step]
 
 
-def wait_until(what: str, look: Callable[[], Found | None]) -> Found:
+def wait_until(
+    what: str, look: Callable[[], Found | None], seconds: float = LIMIT_SECONDS
+) -> Found:
     """Return the first true value that `look` gives, within a limit."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+    deadline = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"{what}; last seen: {seen!r}"
         time.sleep(0.01)

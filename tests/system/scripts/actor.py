@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from note import ATTEMPT, TASK, WitnessedTask, note  # type: ignore[import-not-found]
+from note import ATTEMPT, TASK, note  # type: ignore[import-not-found]
+from witnessed import WitnessedTask  # type: ignore[import-not-found]
 
 from jobtasks_sdk import Refused
 

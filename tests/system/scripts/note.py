@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import time
 
-from jobtasks_sdk import CurrentTask
-
 TASK = os.environ.get("TASK_UUID", "")
 ATTEMPT = int(os.environ.get("TASK_ATTEMPT", "0"))
 
@@ -27,24 +25,3 @@ def note(what: str, *more: object) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-class WitnessedTask(CurrentTask):
-    """Says which tasks it has created and which verdict was acknowledged, when they were."""
-
-    def create_many(self, tasks):  # type: ignore[no-untyped-def]
-        """As the SDK does it, noted."""
-        uuids = super().create_many(tasks)
-        note("created", *uuids)
-        return uuids
-
-    def create(self, *words, **fields):  # type: ignore[no-untyped-def]
-        """As the SDK does it, noted."""
-        task = super().create(*words, **fields)
-        note("created", task.uuid)
-        return task
-
-    def complete(self, output: str | None = None) -> None:
-        """As the SDK does it, noted."""
-        super().complete(output)
-        note("said")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import runpy
 
-from note import WitnessedTask, note  # type: ignore[import-not-found]
+from note import note  # type: ignore[import-not-found]
+from witnessed import WitnessedTask  # type: ignore[import-not-found]
 
 import jobtasks_sdk
 
@@ -17,4 +18,3 @@ note("start")
 task = WitnessedTask(os.environ["TASK_UUID"], {"sequence": int(os.environ["TASK_SEQUENCE"])}, False)
 jobtasks_sdk.current_task = lambda: task
 runpy.run_path(os.environ["JOB_PARAMETER_EXAMPLE"], run_name="__main__")
-note("end")

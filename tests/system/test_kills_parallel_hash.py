@@ -1,0 +1,117 @@
+"""The main example under kill -9: its output is that of md5sum, whoever dies in its course."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import SCRIPTS, Served, Start, environment
+from .killing import ROUNDS, SEED, Killer, moments
+from .witness import Record, Witness, contradictions
+
+EXAMPLE = SCRIPTS.parents[2] / "examples" / "parallel_hash" / "parallel_hash.py"
+FOREIGN = {"site-packages", "dist-packages"}
+FILES = 1050
+KILLS = 3
+LIMIT_SECONDS = 220.0
+
+
+def sources() -> Iterator[Path]:
+    """Yield files of the standard library, as they come."""
+    for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*")):
+        if path.is_file() and not path.is_symlink() and not FOREIGN & set(path.parts):
+            yield path
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good thousand files of the standard library, in their folders."""
+    top, library = tmp_path_factory.mktemp("library"), Path(sysconfig.get_path("stdlib"))
+    for path in itertools.islice(sources(), FILES):
+        target = top / path.relative_to(library)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return top
+
+
+@pytest.fixture(scope="module")
+def md5sum(tree: Path) -> str:
+    """What the tools of the system say about the tree."""
+    words = f"find '{tree}' -type f -print0 | xargs -0 md5sum | LC_ALL=C sort -k2"
+    said = subprocess.run(words, shell=True, capture_output=True, text=True, check=True).stdout
+    assert len(said.splitlines()) == FILES
+    return said
+
+
+def jobtasks(state: Path, *words: object) -> str:
+    """Run the command line; return what it prints."""
+    command = [sys.executable, "-m", "jobtasks.cli.main", *words, "--state", state]
+    ended = subprocess.run(
+        [str(word) for word in command],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def submitted(served: Served, script: str, tree: Path, witness: Witness) -> str:
+    """Submit a script that hashes a tree and tells the witness; return the job's uuid."""
+    words: list[object] = ["submit", SCRIPTS / script, "--input", tree]
+    for name, value in (("example", EXAMPLE), ("witness", witness.path)):
+        words += ["-p", f"{name}={value}"]
+    return jobtasks(served.state, *words, "-c", "output=last").strip()
+
+
+def checked(served: Served, job: str, md5sum: str, witness: Witness) -> list[Record]:
+    """Wait for the end; check output, records and witness; return the tasks."""
+    assert jobtasks(served.state, "wait", job) == "Complete\n"
+    assert jobtasks(served.state, "job", "output", job) == md5sum
+    with served.api() as api:
+        tasks = api.tasks(job)
+        assert len(tasks) == FILES + 2
+        assert contradictions(witness.lines(), tasks, api.attempts) == []
+    failed = sum(task["failed_count"] for task in tasks)
+    print(f"{witness.count()} processes, {failed} attempts lost")
+    return tasks
+
+
+@pytest.mark.timeout(LIMIT_SECONDS + 20)
+@pytest.mark.rule("R4", "R5", "R10", "R20", "R37")
+def test_the_output_is_that_of_md5sum(
+    start: Start, tmp_path: Path, tree: Path, md5sum: str
+) -> None:
+    """The example as it stands; each task one process."""
+    served, witness = start("--slots", "4"), Witness(tmp_path / "witness")
+    job = submitted(served, "witnessed_hash.py", tree, witness)
+    checked(served, job, md5sum, witness)
+    assert witness.count() == FILES + 2
+
+
+@pytest.mark.timeout(LIMIT_SECONDS + 20)
+@pytest.mark.rule("R4", "R5", "R10", "R12", "R20", "R36", "R37")
+@pytest.mark.parametrize("whom", ["server", "agent", "keeper"])
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_the_output_is_that_of_md5sum_whoever_is_killed(
+    start: Start, tmp_path: Path, tree: Path, md5sum: str, whom: str, number: int
+) -> None:
+    """A thousand tasks, three kills: nothing lost, accepted twice or started after acceptance."""
+    print(f"KILL_SEED={SEED}")
+    served, witness = start("--slots", "4"), Witness(tmp_path / "witness")
+    killer = Killer(start, served, witness)
+    job = submitted(served, "light_hash.py", tree, witness)
+    for starts in moments(random.Random(f"{SEED} {whom} {number}"), KILLS, FILES):
+        killer.kill_when(starts, whom)
+    tasks = checked(killer.served, job, md5sum, witness)
+    lost = sum(task["failed_count"] for task in tasks)
+    assert lost <= 4 * KILLS if whom != "server" else lost == 0
