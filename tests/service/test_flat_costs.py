@@ -1,0 +1,231 @@
+"""What is claimed, published and deleted costs the same however many tasks there are (R4, R5).
+
+Counts, not seconds: statements, steps of SQLite's virtual machine, pages read by a connection with
+an empty cache, rows changed. The 300,000 tasks are made by the service, once for all tests.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from jobtasks.core.placement import NodeSize
+from jobtasks.protocol.messages import Assignment, Ended, EndKind
+from jobtasks.service import jobs, tick
+from jobtasks.service.claim import claim
+from jobtasks.service.context import Caller, Context
+from jobtasks.service.ends import record_end
+from jobtasks.service.ledger import Ledger
+from jobtasks.store.sqlite import SqliteTx
+from jobtasks.testing.agent import SimulatedAgent
+from jobtasks.testing.service import SCRIPT, LocalService
+
+MANY = 300_000
+FEW = 1000
+SLOTS = 16
+CALL_MAX = 100_000
+BLOCKED_JOBS = 10_000
+TOO_LARGE = {"runtime_constraints": {"min_ram_per_task": 2_000_000}}
+PAGE_BYTES = 4096
+NODE = NodeSize(1, 1_000_000, 64, 1000)
+
+
+class Cost(NamedTuple):
+    """What one piece of work took."""
+
+    result: int
+    """How many it claimed."""
+    statements: int
+    steps: int
+    """Of the virtual machine."""
+    pages: int
+    """Read from the file, the connection's cache being empty."""
+    changes: int
+    """Rows inserted, updated or deleted."""
+
+
+class Prepared(NamedTuple):
+    """A database with a running seed that has created tasks."""
+
+    path: Path
+    service: LocalService
+    agent: SimulatedAgent
+    seed: Assignment
+
+
+def cost_of(database: Prepared, work: Callable[[Context], int]) -> Cost:
+    """Run `work` in a transaction of a fresh connection, roll it back, return what it took.
+
+    The file must be complete without its write-ahead log, so that each page is read once.
+    """
+    connection = sqlite3.connect(database.path, isolation_level=None, cached_statements=1024)
+    connection.execute("PRAGMA cache_size = -262144")
+    counts = {"statements": 0, "steps": 0}
+
+    def count(kind: str) -> Callable[..., int]:
+        def counted(*_: Any) -> int:
+            counts[kind] += 1
+            return 0
+
+        return counted
+
+    connection.execute("BEGIN IMMEDIATE")
+    before = bytes_read()
+    connection.set_trace_callback(count("statements"))
+    connection.set_progress_handler(count("steps"), 1)
+    changes = connection.total_changes
+    result = work(database.service.context(SqliteTx(connection)))
+    connection.set_progress_handler(None, 0)
+    connection.set_trace_callback(None)
+    pages = (bytes_read() - before) // PAGE_BYTES
+    cost = Cost(
+        result,
+        counts["statements"],
+        counts["steps"],
+        pages,
+        connection.total_changes - changes,
+    )
+    connection.execute("ROLLBACK")
+    connection.close()
+    return cost
+
+
+def bytes_read() -> int:
+    """Return how many bytes this process has read from files so far."""
+    with Path("/proc/self/io").open() as file:
+        return int(file.readline().split()[1])
+
+
+def claim_all(ctx: Context) -> int:
+    """Claim for the free slots of the node, and settle the counters, as a sync does."""
+    ledger = Ledger(ctx)
+    claimed = claim(ctx, ledger, NODE, 1, list(range(1, SLOTS + 1)))
+    ledger.flush()
+    return len(claimed)
+
+
+def end_of(attempt: Assignment) -> Callable[[Context], int]:
+    """Return the work that records an attempt's end, and settles the counters."""
+
+    def work(ctx: Context) -> int:
+        ledger = Ledger(ctx)
+        record_end(ctx, ledger, Ended(attempt.attempt, EndKind.EXIT, exit_code=0), NODE.id)
+        ledger.flush()
+        return 0
+
+    return work
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Cost]]:
+    """What (delete, publish, claim) costs with few tasks, with many, with many of which all but
+    the last 16 are too large for the node, and the last beside 10,000 jobs that do not fit.
+    """
+    folder = tmp_path_factory.mktemp("flat")
+    groups: dict[str, list[tuple[int, dict[str, Any]]]] = {
+        "few": [(FEW, {})],
+        "many": [(MANY, {})],
+        "too large": [(MANY - SLOTS, TOO_LARGE), (SLOTS, {})],
+    }
+    found: dict[tuple[str, str], Cost] = {}
+    for name, made in groups.items():
+        database = prepare(folder / f"{name}.db", made)
+        measure(database, name, found)
+        if name == "too large":
+            block(database)
+            found["claim", "blocked"] = cost_of(database, claim_all)
+        database.service.close()
+    for (what, name), cost in found.items():
+        print(what, name, cost)
+    yield found
+    shutil.rmtree(folder)
+
+
+def prepare(path: Path, groups: list[tuple[int, dict[str, Any]]]) -> Prepared:
+    """Make a database where a running seed has created these groups of tasks."""
+    service = LocalService(path)
+    agent = SimulatedAgent(service, slots=SLOTS, memory_kib=NODE.memory_kib, cores=NODE.cores)
+    service.started_job()
+    seed = agent.take_one()
+    for count, item in groups:
+        for made in range(0, count, CALL_MAX):
+            agent.create(seed, *[item] * min(count - made, CALL_MAX))
+    return Prepared(path, service, agent, seed)
+
+
+def measure(database: Prepared, name: str, found: dict[tuple[str, str], Cost]) -> None:
+    """Measure an end without a verdict and one with success; then publish, and measure a claim."""
+    found["delete", name] = cost_of(database, end_of(database.seed))
+    database.agent.write(database.seed, success=True)
+    found["publish", name] = cost_of(database, end_of(database.seed))
+    database.agent.end(database.seed)
+    found["claim", name] = cost_of(database, claim_all)
+
+
+def block(database: Prepared) -> None:
+    """Add 10,000 running jobs whose tasks do not fit the node, only another one."""
+    SimulatedAgent(database.service, "n2", memory_kib=4_000_000, slots=1)
+
+    def add(ctx: Context, caller: Caller) -> None:
+        for _ in range(BLOCKED_JOBS):
+            jobs.create(ctx, caller, {**SCRIPT, **TOO_LARGE})
+
+    database.service.call(add)
+    database.service.tick()
+    running = database.service.rows("SELECT count(*) FROM job WHERE state = 'Running'")
+    assert running == [(BLOCKED_JOBS + 1,)]
+
+
+@pytest.mark.rule("R5", "R28")
+@pytest.mark.parametrize("name", ["many", "too large", "blocked"])
+def test_a_claim_costs_the_same(costs: dict[tuple[str, str], Cost], name: str) -> None:
+    """Of 16 tasks: among 1,000 and 300,000 waiting ones, among such as do not fit, among 10,000
+    jobs that do not fit: as many statements, nearly as many steps and pages.
+    """
+    few, other = costs["claim", "few"], costs["claim", name]
+    assert (few.result, other.result) == (SLOTS, SLOTS)
+    assert other.statements == few.statements
+    assert other.changes == few.changes
+    assert other.steps <= few.steps * 1.05
+    assert other.pages <= few.pages + 20
+
+
+@pytest.mark.rule("R4")
+@pytest.mark.parametrize("name", ["many", "too large"])
+@pytest.mark.parametrize("what", ["publish", "delete"])
+def test_ends_cost_the_same(costs: dict[tuple[str, str], Cost], what: str, name: str) -> None:
+    """A creator's end publishes or deletes 300,000 children by changing a handful of rows.
+
+    "too large" has two batches, which is two rows more, and one lane.
+    """
+    few, other = costs[what, "few"], costs[what, name]
+    batches = 2 if name == "too large" else 1
+    assert few.changes < 15
+    assert other.changes <= few.changes + 3 * (batches - 1)
+    assert other.statements <= few.statements + 3 * (batches - 1)
+    assert other.steps <= few.steps * (1.05 if batches == 1 else 1.5)
+    assert other.pages <= few.pages + 5
+
+
+@pytest.mark.rule("R4")
+def test_dead_children_are_swept_in_slices(tmp_path: Path) -> None:
+    """Each tick removes at most 2,000 rows, afterwards; no reader sees any from the end on."""
+    database = prepare(tmp_path / "swept.db", [(10 * FEW, {})])
+    service = database.service
+    database.agent.crash(database.seed)
+    assert service.rows("SELECT count(*) FROM visible_task") == [(1,)]
+    assert service.rows("SELECT count(*) FROM task") == [(10 * FEW + 1,)]
+    slices = []
+    while service.rows("SELECT count(*) FROM batch WHERE state = 2") != [(0,)]:
+        slices.append(cost_of(database, lambda ctx: int(tick.sweep(ctx))).changes)
+        service.tick()
+        assert len(slices) < 20
+    assert max(slices) <= 2001
+    assert sum(slices) == 10 * FEW + 1
+    assert service.rows("SELECT count(*) FROM task") == [(1,)]
+    service.close()
