@@ -2,132 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from jobtasks.store.base import Tx
+from jobtasks.store.statements import Statement, parse_statements
 
-PROBLEMS = {
-    "level": """
-        WITH counted AS (
-            SELECT t.id >> 32 AS job_id, t.sequence AS sequence, sum(t.state = 0) AS todo,
-                sum(t.state = 1) AS running, sum(t.state = 2) AS done, sum(t.state = 3) AS failed
-            FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
-            GROUP BY t.id >> 32, t.sequence
-        ), kept AS (
-            SELECT job_id, sequence, todo, running, done, failed FROM level
-            WHERE todo + running + done + failed > 0
-        )
-        SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
-        UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted)
-    """,
-    "tally of levels": """
-        SELECT y.job_id, y.todo, y.running, y.done, y.failed FROM tally AS y
-        LEFT JOIN level AS l ON l.job_id = y.job_id GROUP BY y.job_id
-        HAVING (y.todo, y.running, y.done, y.failed) <> (coalesce(sum(l.todo), 0),
-            coalesce(sum(l.running), 0), coalesce(sum(l.done), 0), coalesce(sum(l.failed), 0))
-    """,
-    "live attempts": """
-        SELECT job_id, live FROM tally AS y WHERE live <>
-            (SELECT count(*) FROM attempt AS a WHERE a.job_id = y.job_id AND a.state < 3)
-    """,
-    "next qsequence": """
-        SELECT job_id, next_qsequence FROM tally WHERE next_qsequence <=
-            (SELECT max(id) & 4294967295 FROM task
-             WHERE id BETWEEN job_id << 32 AND (job_id << 32) + 4294967295)
-    """,
-    "size of batch": """
-        SELECT id, size FROM batch AS b WHERE state <> 2
-        AND size <> (SELECT count(*) FROM task AS t WHERE t.batch_id = b.id)
-    """,
-    "ready and head of batch": """
-        WITH fresh AS (
-            SELECT t.batch_id AS batch_id, count(*) AS ready, min(t.id) AS head FROM task AS t
-            WHERE t.state = 0 AND t.attempts = 0
-            AND NOT EXISTS (SELECT 1 FROM requeue AS q WHERE q.task_id = t.id)
-            GROUP BY t.batch_id
-        )
-        SELECT b.id, b.ready, b.head, f.ready, f.head
-        FROM batch AS b LEFT JOIN fresh AS f ON f.batch_id = b.id
-        WHERE b.state <> 2
-        AND (b.ready <> coalesce(f.ready, 0) OR (b.ready > 0 AND b.head <> f.head))
-    """,
-    "ready of lane": """
-        WITH counted AS (
-            SELECT job_id, sequence, shape_id, sum(ready) AS ready FROM (
-                SELECT job_id, sequence, shape_id, ready FROM batch WHERE state = 1 AND ready > 0
-                UNION ALL
-                SELECT q.job_id, q.sequence, q.shape_id, 1 FROM requeue AS q
-                JOIN tally AS y ON y.job_id = q.job_id WHERE q.due = 1
-            ) GROUP BY job_id, sequence, shape_id
-        ), kept AS (SELECT job_id, sequence, shape_id, ready FROM lane WHERE ready > 0)
-        SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
-        UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted)
-    """,
-    "frontier": """
-        SELECT y.job_id, j.state, y.halt, y.frontier
-        FROM tally AS y JOIN job AS j ON j.id = y.job_id
-        WHERE y.frontier IS NOT CASE WHEN j.state = 'Running' AND y.halt IS NULL THEN
-            (SELECT min(sequence) FROM level AS l
-             WHERE l.job_id = y.job_id AND l.todo + l.running + l.failed > 0) END
-    """,
-    "live lanes": """
-        SELECT l.job_id, l.sequence, l.shape_id, l.live, y.frontier
-        FROM lane AS l LEFT JOIN tally AS y ON y.job_id = l.job_id
-        WHERE l.live <> (y.frontier IS NOT NULL AND y.frontier = l.sequence)
-    """,
-    "attempt of a running task": """
-        SELECT t.id, t.state, count(a.id) FROM task AS t
-        LEFT JOIN attempt AS a ON a.task_id = t.id AND a.state < 2
-        GROUP BY t.id HAVING count(a.id) <> (t.state = 1)
-        OR (t.state = 1 AND min(a.id) IS NOT t.attempt_id)
-    """,
-    "waiting task that was started and can never be again": """
-        SELECT t.id, t.attempts FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state = 1
-        WHERE t.state = 0 AND t.attempts > 0
-        AND NOT EXISTS (SELECT 1 FROM requeue AS q WHERE q.task_id = t.id)
-    """,
-    "requeued task that does not wait": """
-        SELECT t.id, t.state FROM requeue AS q JOIN task AS t ON t.id = q.task_id WHERE t.state <> 0
-    """,
-    "child of a dead attempt": """
-        SELECT b.id, b.creator_attempt_id FROM batch AS b
-        LEFT JOIN attempt AS a ON a.id = b.creator_attempt_id
-        WHERE b.state = 0 AND (a.id IS NULL OR a.state >= 2)
-    """,
-    "started task of an unpublished batch": """
-        SELECT t.id FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 1
-        JOIN tally AS y ON y.job_id = b.job_id WHERE t.attempts > 0 OR t.state <> 0
-    """,
-    "slot given twice": """
-        SELECT node_id, slot, count(*) FROM attempt WHERE state < 3
-        GROUP BY node_id, slot HAVING count(*) > 1
-    """,
-    "memory given twice": """
-        SELECT n.id, n.memory_kib, sum(a.memory_kib) FROM attempt AS a
-        JOIN node AS n ON n.id = a.node_id WHERE a.state < 3
-        GROUP BY n.id HAVING sum(a.memory_kib) > n.memory_kib
-    """,
-    "failures counted": """
-        SELECT t.id, t.failed_count, sum(a.counted) FROM task AS t
-        JOIN attempt AS a ON a.task_id = t.id GROUP BY t.id HAVING t.failed_count <> sum(a.counted)
-    """,
-    "process of a job that ended by itself": """
-        SELECT a.id, j.state FROM attempt AS a JOIN job AS j ON j.id = a.job_id
-        WHERE a.state < 3 AND j.state IN ('Complete', 'Failed', 'Queued')
-    """,
-    "open attempt of a job that is over": """
-        SELECT a.id, j.state FROM attempt AS a JOIN job AS j ON j.id = a.job_id
-        WHERE a.state < 2 AND j.state <> 'Running'
-    """,
-    "complete job with a task that is not": """
-        SELECT j.id, y.todo, y.running, y.failed FROM job AS j JOIN tally AS y ON y.job_id = j.id
-        WHERE j.state = 'Complete' AND y.todo + y.running + y.failed > 0
-    """,
-}
-"""What must not exist: a name, and the statement that finds it."""
+
+@cache
+def load_problems() -> dict[str, Statement]:
+    """Return the statements of counters.sql by name: each finds what must not exist."""
+    text = files("jobtasks.testing").joinpath("counters.sql").read_text(encoding="utf-8")
+    return dict(parse_statements(text))
 
 
 def counter_problems(tx: Tx) -> dict[str, list[tuple[Any, ...]]]:
     """Return every disagreement between counters and rows, and between rows; {} when sound."""
-    found = {name: tx.text(statement, {}) for name, statement in PROBLEMS.items()}
+    found = {name: tx.text(problem.sql, {}) for name, problem in load_problems().items()}
     return {name: rows for name, rows in found.items() if rows}

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from jobtasks.core.filters import parse_query
 from jobtasks.core.identifiers import UuidMaker
+from jobtasks.core.resources import RESOURCES
 from jobtasks.core.settings import Settings
-from jobtasks.service import jobs, setup, tasks, tick, tokens
+from jobtasks.service import jobs, listing, setup, tasks, tick, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.store.base import Store, Tx
 from jobtasks.store.records import AttemptRecord, JobRecord, TaskRecord
@@ -26,6 +28,8 @@ AGENT_TOKEN = "u" + "agent" * 9 + "1234"
 MEMORY = Path(":memory:")
 SCRIPT = {"script": "run", "script_version": "/srv/scripts"}
 """What jobs run unless a test says otherwise: only their tasks' own verdicts count (R10–R12)."""
+TASKS_MAX = 1_000_000
+"""What `LocalService.tasks_of` returns at most."""
 HEARD_SECONDS = 20.0
 """How often an agent is heard that `LocalService.pass_seconds` keeps alive."""
 
@@ -148,5 +152,6 @@ class LocalService:
 
     def tasks_of(self, job: JobRecord) -> list[TaskRecord]:
         """Return a job's visible tasks in order of qsequence."""
-        rows = self.rows("SELECT * FROM visible_task WHERE job_id = :id ORDER BY id", id=job.id)
-        return [TaskRecord(*row) for row in rows]
+        asked = {"filters": [["job_uuid", "=", job.uuid]], "order": "qsequence", "limit": TASKS_MAX}
+        query = parse_query(RESOURCES["job_tasks"], asked, TASKS_MAX)
+        return list(self.call(listing.list_tasks, query).items)
