@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -39,6 +40,7 @@ from jobtasks.service import setup
 from jobtasks.service.context import World
 from jobtasks.store.sqlite import SqliteStore
 
+T = TypeVar("T")
 ADMIN = "u" + "1" * 49
 AGENT = "u" + "2" * 49
 LIMIT_SECONDS = 10.0
@@ -88,6 +90,10 @@ class LiveServer:
         await serving
         await managing
         self.edge.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_SECONDS)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -236,6 +242,17 @@ def api(server: LiveServer) -> Iterator[Api]:
         for job in client.get("jobs", filters=filters, limit=1000)["items"]:
             client.http.post(f"/arvados/v1/jobs/{job['uuid']}/cancel")
     client.close()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server of a module's own: what its tests leave running goes on."""
+    settings = dataclasses.replace(FAST, lease_seconds=600.0)
+    live = LiveServer(tmp_path_factory.mktemp("lasting"), settings)
+    client = Api(live)
+    yield client
+    client.close()
+    live.close()
 
 
 @pytest.fixture

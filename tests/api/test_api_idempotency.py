@@ -69,3 +69,38 @@ def test_a_refused_create_leaves_its_key_free(attempt: httpx.Client) -> None:
 def test_a_key_is_bounded(attempt: httpx.Client) -> None:
     """A key of more than 255 characters is refused."""
     assert keyed(attempt, "/job_tasks", "k" * 256, {}).status_code == 422
+
+
+@pytest.mark.rule("R22")
+def test_a_submit_id_makes_one_job_for_ever(api: Api) -> None:
+    """The same id and body return the job as it is now, however they are wrapped."""
+    record = {"command": ["true"], "submit_id": "nightly"}
+    first = api.job(**record)
+    assert first["submit_id"] == "nightly"
+    api.http.post(f"/arvados/v1/jobs/{first['uuid']}/cancel")
+    again = api.http.post("/arvados/v1/jobs", json={"job": record}).json()
+    assert (again["uuid"], again["state"]) == (first["uuid"], "Cancelled")
+    found = api.get("jobs", filters='[["submit_id","=","nightly"]]')
+    assert [job["uuid"] for job in found["items"]] == [first["uuid"]]
+
+
+@pytest.mark.rule("R22")
+def test_a_submit_id_with_another_body_is_refused(api: Api) -> None:
+    """Also after the job was deleted: nothing runs twice under one id."""
+    record = {"command": ["true"], "submit_id": "once"}
+    job = api.job(**record)
+    other = api.http.post("/arvados/v1/jobs", json={**record, "priority": 1})
+    assert other.status_code == 422
+    assert "submit_id" in other.json()["errors"][0]
+    assert api.http.delete(f"/arvados/v1/jobs/{job['uuid']}").status_code == 200
+    assert "deleted" in api.http.post("/arvados/v1/jobs", json=record).json()["errors"][0]
+
+
+@pytest.mark.rule("R22")
+@pytest.mark.parametrize("value", [1, [], "x" * 256, "a\0b"])
+def test_a_submit_id_is_text_of_bounded_length(api: Api, value: Any) -> None:
+    """Anything else is 422; empty or null is none."""
+    body = {"command": ["true"], "submit_id": value}
+    assert api.http.post("/arvados/v1/jobs", json=body).status_code == 422
+    none = [api.job(submit_id=empty)["uuid"] for empty in (None, "", "")]
+    assert len(set(none)) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from jobtasks.core.errors import Invalid
@@ -12,6 +12,8 @@ from jobtasks.service.context import Caller, Context
 
 T = TypeVar("T")
 KEY_CHARACTERS_MAX = 255
+NEVER_SWEPT = 2**62
+"""Stands for the time at which a key was first used that is never too old."""
 
 
 class Key(NamedTuple):
@@ -19,6 +21,8 @@ class Key(NamedTuple):
 
     text: str
     body_hash: bytes
+    is_submit_id: bool = False
+    """Whether it is remembered for ever, and apart from keys that are not."""
 
 
 class Remembered(NamedTuple):
@@ -41,6 +45,15 @@ def make_key(text: str | None, body: bytes) -> Key | None:
     return Key(text, hashlib.sha256(body).digest())
 
 
+def submit_key(submit_id: str, attributes: Mapping[str, Any]) -> Key:
+    """Return the key that a job's ``submit_id`` is; equal attributes are the same body."""
+    try:
+        body = json.dumps(attributes, sort_keys=True).encode()
+    except (RecursionError, ValueError):
+        raise Invalid("The job cannot be compared with an earlier one") from None
+    return Key(submit_id, hashlib.sha256(body).digest(), is_submit_id=True)
+
+
 def once(
     ctx: Context,
     caller: Caller,
@@ -60,11 +73,12 @@ def once(
     """
     if key is None:
         return create()
-    holder = f"attempt {caller.attempt_id}" if caller.attempt_id else f"user {caller.user_uuid}"
+    holder = _holder(caller, key)
     known = ctx.tx.one(Remembered, "idempotency_get", holder=holder, key=key.text)
     if known is not None:
         if known.body_hash != key.body_hash:
-            raise Invalid("This Idempotency-Key was used with another body (R22).")
+            name_of_key = "submit_id" if key.is_submit_id else "Idempotency-Key"
+            raise Invalid(f"This {name_of_key} was used with another body (R22).")
         return recall(json.loads(known.answer))
     made = create()
     ctx.tx.run(
@@ -73,6 +87,12 @@ def once(
         key=key.text,
         body_hash=key.body_hash,
         answer=json.dumps(name(made)),
-        now=ctx.now,
+        now=NEVER_SWEPT if key.is_submit_id else ctx.now,
     )
     return made
+
+
+def _holder(caller: Caller, key: Key) -> str:
+    if key.is_submit_id:
+        return f"submit {caller.user_uuid}"
+    return f"attempt {caller.attempt_id}" if caller.attempt_id else f"user {caller.user_uuid}"

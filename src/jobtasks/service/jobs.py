@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from jobtasks.core import resources, states
 from jobtasks.core.constraints import Constraints
-from jobtasks.core.errors import Forbidden, Invalid
+from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.identifiers import task_id
 from jobtasks.core.retry import Cause
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import access, changes, creation, endings, ends, fleet, scripts, shapes
 from jobtasks.service.context import Caller, Context
-from jobtasks.service.idempotency import Key, once
+from jobtasks.service.idempotency import Key, once, submit_key
 from jobtasks.service.job_retry import retry
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import JobRecord, LevelRecord
@@ -74,10 +74,30 @@ def create(
         ctx,
         caller,
         key,
+        lambda: _submit(ctx, caller, attributes),
+        lambda job: job.uuid,
+        lambda uuid: _made_before(ctx, caller, uuid),
+    )
+
+
+def _submit(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> JobRecord:
+    """Create a job, once a ``submit_id`` of its user, for ever (R22)."""
+    submit_id = resources.coerce(JOBS.attributes["submit_id"], attributes.get("submit_id"))
+    return once(
+        ctx,
+        caller,
+        submit_key(submit_id, attributes) if submit_id else None,
         lambda: _create(ctx, caller, attributes),
         lambda job: job.uuid,
-        lambda uuid: show(ctx, caller, uuid),
+        lambda uuid: _made_before(ctx, caller, uuid),
     )
+
+
+def _made_before(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
+    try:
+        return show(ctx, caller, uuid)
+    except NotFound:
+        raise Invalid(f"The job {uuid} that this key made was deleted since (R22).") from None
 
 
 def require_creator(ctx: Context, caller: Caller) -> None:
@@ -107,6 +127,7 @@ def _create_values(ctx: Context, attributes: dict[str, Any]) -> dict[str, Any]:
         "description": None,
         "nondeterministic": None,
         "components": EMPTY_OBJECT,
+        "submit_id": None,
     }
     for name, value in attributes.items():
         attribute = resources.attribute(JOBS, name)
@@ -131,6 +152,8 @@ def _stored(ctx: Context, attribute: resources.Attribute, value: Any) -> Any:
     result = resources.coerce(attribute, value)
     if attribute.name == "priority":
         return result or 0
+    if attribute.name == "submit_id":
+        return result or None
     if isinstance(result, str):
         creation.check_size(ctx, attribute.name, result)
     return result
@@ -146,7 +169,7 @@ def _refuse_at_create(name: str, value: Any) -> None:
     """Refuse what a new job cannot be told, unless the value says nothing."""
     if value in (None, "", 0, {}, []) or (name == "state" and value == JobState.QUEUED):
         return
-    if name in ("state", "running", "is_locked_by_uuid", "submit_id"):
+    if name in ("state", "running", "is_locked_by_uuid"):
         raise Invalid(f"{name} cannot be given when a job is created (not supported yet)")
     raise Invalid(f"{name} is given by the server")
 

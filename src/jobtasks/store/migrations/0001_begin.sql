@@ -88,7 +88,7 @@ CREATE TABLE job (
     state TEXT NOT NULL CHECK (state IN ('Queued', 'Running', 'Complete', 'Failed', 'Cancelled')),
     managed INTEGER NOT NULL DEFAULT 1, -- 0: a foreign job (R7b)
     priority INTEGER NOT NULL DEFAULT 0,
-    submit_id TEXT UNIQUE,
+    submit_id TEXT, -- once per user: idempotency keeps them for ever (R22)
     script TEXT,
     script_version TEXT,
     supplied_script_version TEXT,
@@ -267,7 +267,7 @@ CREATE TABLE tail (
     stderr TEXT NOT NULL
 );
 
--- Answers to creates that carried an Idempotency-Key (R22).
+-- What creates made that carried an Idempotency-Key or a submit_id (R22).
 CREATE TABLE idempotency (
     holder TEXT NOT NULL,
     key TEXT NOT NULL,

@@ -8,12 +8,12 @@ SELECT * FROM visible_job WHERE id = :job_id;
 INSERT INTO job (
     uuid, owner_uuid, created_at, modified_at, modified_by_user_uuid, state, priority, script,
     script_version, supplied_script_version, repository, script_parameters, command,
-    runtime_constraints, description, nondeterministic, components
+    runtime_constraints, description, nondeterministic, components, submit_id
 )
 VALUES (
     :uuid, :owner_uuid, :now, :now, :owner_uuid, 'Queued', :priority, :script,
     :script_version, :script_version, :repository, :script_parameters, :command,
-    :runtime_constraints, :description, :nondeterministic, :components
+    :runtime_constraints, :description, :nondeterministic, :components, :submit_id
 );
 
 -- job_update: what an owner may change
