@@ -263,6 +263,12 @@ def test_nodes_that_take_nothing_of_it() -> None:
     assert codes(of_task(fleet(*nodes), avoid_nodes=frozenset({2}), avoid_until=NOW)) == ["ready"]
 
 
+def test_what_just_fits_is_ready() -> None:
+    """All that is left of a node; a hold that ends now."""
+    full = node(1, occupant(memory_kib=600, cores=3), held_until=NOW)
+    assert codes(of_task(fleet(full), needs=Needs(memory_kib=400, cores=1))) == ["ready"]
+
+
 def test_a_queued_job_whose_nodes_are_held_or_draining() -> None:
     """It starts on none of them; a busy one would do."""
     job = replace(JOB, state=JobState.QUEUED)

@@ -5,6 +5,7 @@ Built on core/placement.py, by which nodes are filled, so that the two agree.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,12 +94,14 @@ class Fleet:
         """Return the live nodes that could ever run a task of these needs, busy or not."""
         return [node for node in self.live if is_large_enough(node.size, needs)]
 
+    @cached_property
+    def nodes_per_job(self) -> Counter[int]:
+        """On how many nodes each job has a live attempt."""
+        return Counter(job_id for node in self.nodes for job_id in node.room.counts)
+
     def other_nodes(self, job_id: int, node: NodeView) -> int:
         """Return how many other nodes have a live attempt of the job (R26)."""
-        return sum(
-            other is not node and any(occupant.job_id == job_id for occupant in other.occupants)
-            for other in self.nodes
-        )
+        return self.nodes_per_job[job_id] - (job_id in node.room.counts)
 
 
 @dataclass(frozen=True, slots=True)
