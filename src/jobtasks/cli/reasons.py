@@ -9,8 +9,10 @@ import click
 from jobtasks.cli.client import Client
 from jobtasks.cli.output import print_record, printable
 
-NO_NEWS = "ready"
-"""The code of the reason that only says: in a moment."""
+KEEPS_QUEUED = frozenset(
+    ("no_node", "too_large", "min_nodes", "nodes_held", "nodes_draining", "engine_queue")
+)
+"""Codes of what keeps a job from starting for want of a node; it may have started meanwhile."""
 
 
 def print_reasons(answer: dict[str, Any], form: str) -> None:
@@ -25,8 +27,13 @@ def print_reasons(answer: dict[str, Any], form: str) -> None:
 
 
 def why_queued(client: Client, job: str) -> str | None:
-    """Why a queued job has not started, in one line; None when it is about to."""
+    """Why a queued job has not started, in one line; None when it has, or is about to."""
     reasons = client.get(f"/jobs/{job}/explain")["reasons"]
-    if not reasons or reasons[0]["code"] == NO_NEWS:
-        return None
-    return printable(reasons[0]["text"])
+    found = (reason["text"] for reason in reasons if reason["code"] in KEEPS_QUEUED)
+    text = next(found, None)
+    return None if text is None or _has_started(reasons) else printable(text)
+
+
+def _has_started(reasons: list[dict[str, Any]]) -> bool:
+    """Only what is said of a running job counts tasks."""
+    return any("tasks" in reason["details"] for reason in reasons)

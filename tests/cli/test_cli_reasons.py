@@ -1,0 +1,50 @@
+"""How the command line prints reasons (R31)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import WrittenServer
+
+pytestmark = pytest.mark.rule("R31")
+Run = Callable[..., Any]
+LARGE = {"code": "too_large", "text": "None is large\x1b[2J.", "lift": "Add one.", "details": {}}
+DONE: dict[str, Any] = {"code": "complete", "text": "It is complete.", "lift": None, "details": {}}
+
+
+@pytest.mark.parametrize(("noun", "path"), [("job", "/jobs/U"), ("task", "/job_tasks/U")])
+def test_a_line_per_reason(written: WrittenServer, jobtasks: Run, noun: str, path: str) -> None:
+    """And one for what lifts it, where something does; without control characters."""
+    written.says("GET", f"{path}/explain", (200, {"reasons": [LARGE, DONE]}))
+    assert jobtasks(noun, "explain", "U").out.splitlines() == [
+        "None is large\\x1b[2J.",
+        "  lift: Add one.",
+        "It is complete.",
+    ]
+    assert json.loads(jobtasks(noun, "explain", "U", "-o", "json").out)["reasons"] == [LARGE, DONE]
+
+
+@pytest.mark.parametrize(
+    ("state", "reasons", "is_shown"),
+    [
+        ("Queued", [LARGE], True),
+        ("Queued", [{**LARGE, "code": "ready"}], False),
+        ("Queued", [{**LARGE, "details": {"tasks": 3}}], False),
+        ("Running", [LARGE], False),
+    ],
+)
+def test_show_says_why_a_job_is_queued(
+    written: WrittenServer,
+    jobtasks: Run,
+    state: str,
+    reasons: list[dict[str, Any]],
+    is_shown: bool,
+) -> None:
+    """Not when it is about to start, nor when it started between the two questions."""
+    written.says("GET", "/jobs/U", (200, {"uuid": "U", "state": state}))
+    written.says("GET", "/jobs/U/explain", (200, {"reasons": reasons}))
+    assert ("why    None is large" in jobtasks("job", "show", "U").out) == is_shown
