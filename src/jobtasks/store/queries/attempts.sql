@@ -32,7 +32,7 @@ WHERE node_id = :node_id AND state < 3
 ORDER BY id;
 
 -- attempts_live_of_job: attempts of a job whose record is open
-SELECT id, task_id FROM attempt WHERE job_id = :job_id AND state < 2;
+SELECT id, task_id FROM attempt WHERE job_id = :job_id AND state < 3 AND state < 2;
 
 -- attempt_end_facts: what deciding an attempt's end needs
 SELECT a.id, a.task_id, a.job_id, a.number, a.node_id, a.agent_id, a.state, a.shape_id, a.memory_kib,
@@ -75,7 +75,8 @@ UPDATE attempt SET
 WHERE id = :attempt_id AND state = 2;
 
 -- attempts_stop_job: running attempts of a job are to be stopped (R19)
-UPDATE attempt SET stop = :reason WHERE job_id = :job_id AND state < 2 AND stop IS NULL;
+UPDATE attempt SET stop = :reason
+WHERE job_id = :job_id AND state < 3 AND state < 2 AND stop IS NULL;
 
 -- attempts_lost: attempts that no agent has named for a whole lease
 SELECT id, node_id FROM attempt WHERE state < 3 AND missing_since < :before;
