@@ -97,7 +97,7 @@ def unable_to_start(job: Acted) -> str:
 @pytest.mark.rule("R14")
 def test_a_script_that_may_not_be_executed_any_more(act: Act, tmp_path: Path) -> None:
     """It could be when the job was created: the seed's children fail, once each."""
-    for name in ("actor.py", "note.py"):
+    for name in ("actor.py", "note.py", "witnessed.py"):
         shutil.copy(SCRIPTS / name, tmp_path / name)
     play = [["create", acting()], ["disable_script"], ["complete"]]
     job = act(play, script=tmp_path / "actor.py")
