@@ -68,9 +68,6 @@ LEFT JOIN job AS j ON j.uuid = w.value
 LEFT JOIN tally AS y ON y.job_id = j.id
 WHERE j.id IS NULL OR (j.state NOT IN ('Queued', 'Running') AND y.live = 0);
 
--- job_state_of: state of a job
-SELECT state FROM job WHERE id = :job_id;
-
 -- job_failed_tasks: tasks that failed for good, and why the last attempt ended
 SELECT t.uuid, a.cause, a.exit_code, a.signal, a.reason
 FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2

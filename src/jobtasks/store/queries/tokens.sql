@@ -26,9 +26,6 @@ UPDATE token SET revoked_at = :now WHERE uuid = :uuid AND revoked_at IS NULL;
 UPDATE token SET last_used_at = :now
 WHERE uuid = :uuid AND (last_used_at IS NULL OR last_used_at <= :before);
 
--- meta_get: a fact about this database
-SELECT value FROM meta WHERE key = :key;
-
 -- meta_put: a fact about this database, when it is not yet known
 INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING;
 
