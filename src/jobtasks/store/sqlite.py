@@ -90,16 +90,18 @@ class SqliteStore:
         self._readers = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
+        self._accepting = threading.Lock()
         self._thread = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
         self._thread.start()
 
     def write(self, work: Callable[[Tx], T], /) -> Future[T]:
         """Run `work` in a savepoint of the next group; done when the group is on disk."""
         future: Future[T] = Future()
-        if self._closed:
-            future.set_exception(Unavailable("The server is ending."))
-        else:
-            self._pieces.put((work, future))
+        with self._accepting:
+            if not self._closed:
+                self._pieces.put((work, future))
+                return future
+        future.set_exception(Unavailable("The server is ending."))
         return future
 
     def read(self, work: Callable[[Tx], T], /) -> T:
@@ -113,8 +115,9 @@ class SqliteStore:
 
     def close(self) -> None:
         """Finish what was accepted and close the database."""
-        self._closed = True
-        self._pieces.put(None)
+        with self._accepting:
+            self._closed = True
+            self._pieces.put(None)
         self._thread.join()
         for connection in [*self._connections, self._writer]:
             connection.close()

@@ -1,0 +1,281 @@
+"""SQLite's own side: shared commits, a full disk, settings of the connection, migrations."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobtasks.core.errors import Unavailable
+from jobtasks.store import sqlite as module
+from jobtasks.store.base import Tx
+from jobtasks.store.sqlite import GROUP_MAX, SqliteStore, migrate
+from jobtasks.store.statements import load_migrations
+
+SECONDS = 30
+
+
+@pytest.fixture
+def sqlite_store(path: Path) -> Iterator[SqliteStore]:
+    """A SQLite database, whatever the other suites run on."""
+    store = SqliteStore(path)
+    yield store
+    store.close()
+
+
+def put(tx: Tx, key: str, size: int = 1) -> int:
+    """Store one fact of `size` characters."""
+    return tx.run("meta_put", key=key, value="x" * size)
+
+
+def commits_of(store: SqliteStore) -> list[str]:
+    """Return a list that grows with each commit of the writer."""
+    seen: list[str] = []
+    store._writer.set_trace_callback(
+        lambda statement: seen.append(statement) if statement == "COMMIT" else None
+    )
+    return seen
+
+
+@pytest.mark.parametrize("writers", [2, 100, GROUP_MAX, GROUP_MAX + 50])
+def test_concurrent_writers_share_commits(sqlite_store: SqliteStore, writers: int) -> None:
+    """What gathered while a group was written is one commit, at most 256 of them."""
+    gate = threading.Event()
+    begun = threading.Event()
+
+    def hold(tx: Tx) -> None:
+        begun.set()
+        gate.wait(SECONDS)
+
+    first = sqlite_store.write(hold)
+    assert begun.wait(SECONDS)
+    seen = commits_of(sqlite_store)
+    futures = [sqlite_store.write(partial(put, key=str(n))) for n in range(writers)]
+    gate.set()
+    assert [future.result(SECONDS) for future in futures] == [1] * writers
+    first.result(SECONDS)
+    groups = -(-writers // GROUP_MAX)
+    assert groups <= len(seen) - 1 <= groups + 1
+
+
+def test_a_lone_write_is_committed_at_once(sqlite_store: SqliteStore) -> None:
+    """No timer: each write that comes alone is a commit of its own."""
+    seen = commits_of(sqlite_store)
+    for number in range(5):
+        sqlite_store.write(partial(put, key=str(number))).result(SECONDS)
+    assert len(seen) == 5
+
+
+class SlowQueue:
+    """A writer's queue whose first piece arrives only when the test lets it."""
+
+    def __init__(self, pieces: Any) -> None:
+        self._pieces = pieces
+        self.get = pieces.get
+        self.empty = pieces.empty
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+
+    def put(self, piece: Any) -> None:
+        """Put what ends the writer at once, a piece of work late."""
+        if piece is not None:
+            self.begun.set()
+            self.go_on.wait(SECONDS)
+        self._pieces.put(piece)
+
+
+def test_a_write_overtaken_by_the_close_is_answered(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store was open when it was asked: the piece does not fall behind the writer's end."""
+    store = SqliteStore(path)
+    slow = SlowQueue(store._pieces)
+    monkeypatch.setattr(store, "_pieces", slow)
+    asked: list[Future[int]] = []
+    asker = threading.Thread(target=lambda: asked.append(store.write(partial(put, key="a"))))
+    asker.start()
+    assert slow.begun.wait(SECONDS)
+    closer = threading.Thread(target=store.close)
+    closer.start()
+    closer.join(0.1)
+    slow.go_on.set()
+    asker.join(SECONDS)
+    closer.join(SECONDS)
+    assert asked[0].result(1) == 1
+
+
+def test_commits_are_told(sqlite_store: SqliteStore) -> None:
+    """How long each took and how many pieces it had, for who counts."""
+    told: list[tuple[float, int]] = []
+    sqlite_store.committed = lambda seconds, pieces: told.append((seconds, pieces))
+    sqlite_store.write(lambda tx: put(tx, "a")).result(SECONDS)
+    ((seconds, pieces),) = told
+    assert (seconds >= 0, pieces) == (True, 1)
+
+
+@pytest.mark.rule("R37")
+def test_a_full_disk_stores_nothing_and_passes(sqlite_store: SqliteStore, path: Path) -> None:
+    """Every future that needed the space is `Unavailable`; the store works again afterwards."""
+    sqlite_store.write(lambda tx: put(tx, "before")).result(SECONDS)
+    writer = sqlite_store._writer
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count = {pages}")
+    futures = [sqlite_store.write(partial(put, key=f"large {n}", size=100_000)) for n in range(5)]
+    for future in futures:
+        with pytest.raises(Unavailable, match="full"):
+            future.result(SECONDS)
+    assert stored(path) == ["before"]
+    writer.execute("PRAGMA max_page_count = 1000000")
+    assert sqlite_store.write(lambda tx: put(tx, "after", 100_000)).result(SECONDS) == 1
+    assert stored(path) == ["after", "before"]
+
+
+@pytest.mark.rule("R37")
+def test_a_failed_commit_reaches_everyone(
+    sqlite_store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole group is `Unavailable`, also who had succeeded so far; nothing of it is stored."""
+    gate = threading.Event()
+    held = sqlite_store.write(lambda tx: gate.wait(SECONDS))
+    monkeypatch.setattr(sqlite_store, "_writer", FailingCommits(sqlite_store._writer))
+    futures = [sqlite_store.write(partial(put, key=str(n))) for n in range(5)]
+
+    def invalid(tx: Tx) -> int:
+        raise ValueError("its own error, in a group that cannot be committed")
+
+    futures.append(sqlite_store.write(invalid))
+    gate.set()
+    with pytest.raises(Unavailable):
+        held.result(SECONDS)
+    for future in futures:
+        with pytest.raises(Unavailable, match="disk I/O error"):
+            future.result(SECONDS)
+    assert stored(path) == []
+    monkeypatch.undo()
+    assert sqlite_store.write(lambda tx: put(tx, "after")).result(SECONDS) == 1
+    assert stored(path) == ["after"]
+
+
+class FailingCommits:
+    """A connection whose commits fail as they do on a broken disk."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def execute(self, statement: str) -> sqlite3.Cursor:
+        """Execute anything but a commit."""
+        if statement == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(statement)
+
+
+def stored(path: Path) -> list[str]:
+    """Return the keys on disk, as another connection sees them."""
+    connection = sqlite3.connect(path)
+    found = [row[0] for row in connection.execute("SELECT key FROM meta ORDER BY key")]
+    connection.close()
+    return found
+
+
+@pytest.mark.rule("R37")
+def test_a_busy_database_is_unavailable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When another process holds it too long; afterwards it works again."""
+    monkeypatch.setattr(module, "BUSY_SECONDS", 0.05)
+    store = SqliteStore(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="locked"):
+        store.write(lambda tx: put(tx, "a")).result(SECONDS)
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.write(lambda tx: put(tx, "a")).result(SECONDS) == 1
+    store.close()
+
+
+@pytest.mark.rule("R37")
+def test_commits_are_durable(sqlite_store: SqliteStore) -> None:
+    """The write-ahead log is synchronised at each commit, whatever SQLite's defaults are."""
+    writer = sqlite_store._writer
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    """From 1; the newest number is the database's version."""
+    numbers = [number for number, _ in load_migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_database_is_brought_up_to_date_once(path: Path) -> None:
+    """Its version is the newest; opening it again changes nothing and loses nothing."""
+    store = SqliteStore(path)
+    store.write(lambda tx: put(tx, "kept")).result(SECONDS)
+    store.close()
+    before = schema(path)
+    SqliteStore(path).close()
+    assert schema(path) == before
+    assert before[0] == load_migrations()[-1][0]
+    assert stored(path) == ["kept"]
+
+
+def schema(path: Path) -> tuple[int, list[str]]:
+    """Return a database's version and the text of its schema."""
+    connection = sqlite3.connect(path)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    rows = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+    connection.close()
+    return version, [row[0] for row in rows]
+
+
+def test_migrations_are_applied_in_order_from_where_the_database_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only those that are newer, each once."""
+    steps = [
+        (1, "CREATE TABLE first (a);"),
+        (2, "ALTER TABLE first ADD COLUMN b;"),
+        (3, "CREATE TABLE third (a); INSERT INTO third VALUES (1);"),
+    ]
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for known in (1, 3, 3):
+        monkeypatch.setattr(module, "load_migrations", lambda known=known: steps[:known])
+        migrate(connection)
+        assert connection.execute("PRAGMA user_version").fetchone() == (known,)
+    assert connection.execute("SELECT count(*) FROM third").fetchone() == (1,)
+    connection.close()
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its statements or none, and the version stays."""
+    SqliteStore(path).close()
+    before = schema(path)
+    newest = load_migrations()[-1][0]
+    broken = [*load_migrations(), (newest + 1, "CREATE TABLE half (a); SELECT nonsense;")]
+    monkeypatch.setattr(module, "load_migrations", lambda: broken)
+    with pytest.raises(sqlite3.OperationalError, match="nonsense"):
+        SqliteStore(path)
+    assert schema(path) == before
+
+
+def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
+    """With both numbers in the sentence, and untouched."""
+    SqliteStore(path).close()
+    connection = sqlite3.connect(path)
+    newest = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute(f"PRAGMA user_version = {newest + 5}")
+    connection.close()
+    with pytest.raises(Unavailable, match=f"{newest + 5}.*{newest}"):
+        SqliteStore(path)
+    assert schema(path)[0] == newest + 5
