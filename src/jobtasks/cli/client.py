@@ -70,6 +70,14 @@ class Client:
         """POST; the answer's JSON value. Repeated only while it surely was not received."""
         return self._repeated(lambda: self._json("POST", path, {}, body), httpx.ConnectError)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """PATCH; the answer's JSON value. Repeated: the second time it changes nothing more."""
+        return self._repeated(lambda: self._json("PATCH", path, {}, body))
+
+    def delete(self, path: str) -> Any:
+        """DELETE; the answer's JSON value. Repeated only while it surely was not received."""
+        return self._repeated(lambda: self._json("DELETE", path, {}, None), httpx.ConnectError)
+
     def copy(self, path: str, target: BinaryIO, **query: Any) -> None:
         """GET a text as it comes and write it to `target`; a broken answer is taken up again."""
         written = 0

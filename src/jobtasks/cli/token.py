@@ -1,0 +1,119 @@
+"""``jobtasks token``: what lets people and programs in."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from jobtasks.cli.options import format_option, state_option
+from jobtasks.cli.output import Column, key, moment, print_list, print_record
+from jobtasks.cli.servers import look
+from jobtasks.cli.state import StateDirectory
+from jobtasks.cli.user import uuid_of
+from jobtasks.core.scopes import READ_ONLY
+
+COLUMNS: list[Column] = [
+    ("token", key("uuid")),
+    ("user", key("owner_uuid")),
+    ("role", key("role")),
+    ("scopes", lambda token: ", ".join(token["scopes"]) or "none"),
+    ("expires", moment("expires_at")),
+    ("last used", moment("last_used_at")),
+    ("label", key("label")),
+]
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class When(click.ParamType[str]):
+    """A time, or how long from now: ``12h``, ``30d``, ``2030-01-01``, ``2030-01-01T12:00:00Z``."""
+
+    name = "WHEN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The time in UTC as the server takes it; anything else is a usage error."""
+        try:
+            return _moment(value).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is neither a time nor a number with s, m, h or d", param, ctx)
+
+
+def _moment(text: str) -> datetime:
+    if found := re.fullmatch(r"(\d+)([smhd])", text):
+        return datetime.now(UTC) + timedelta(seconds=int(found[1]) * SECONDS[found[2]])
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@click.group(name="token")
+def command() -> None:
+    """Make, list and revoke tokens."""
+
+
+@command.command(name="create")
+@click.option("--user", metavar="USER", help="Whose: a name or a uuid. By default your own.")
+@click.option("--read-only", is_flag=True, help=f"Only reads: the scope '{READ_ONLY}'.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    metavar="'METHOD /PATH'",
+    help="Only this call; with / at its end, all that begin so. May be repeated.",
+)
+@click.option("--expires", type=When(), help="When it ends: 12h, 30d or a time.")
+@click.option("--label", help="A word or two on what it is for.")
+@state_option
+@format_option
+def create(
+    user: str | None,
+    read_only: bool,
+    scopes: tuple[str, ...],
+    expires: str | None,
+    label: str | None,
+    state: StateDirectory,
+    form: str,
+) -> None:
+    """Make a token; print its secret, which is not shown again, and nothing else on stdout."""
+    wanted = [*scopes, *([READ_ONLY] if read_only else [])]
+    body: dict[str, Any] = {"scopes": wanted or None, "expires_at": expires, "label": label}
+    with look(state) as client:
+        if user is not None:
+            body["owner_uuid"] = uuid_of(client, user)
+        token = client.post("/api_client_authorizations", {"api_client_authorization": body})
+    if form == "json":
+        print_record(token, form)
+        return
+    click.echo(f"{token['uuid']}; the secret is not shown again:", err=True)
+    click.echo(token["api_token"])
+
+
+@command.command(name="list")
+@click.option("--user", metavar="USER", help="Only those of this user, a name or a uuid.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@state_option
+@format_option
+def list_tokens(user: str | None, limit: int, state: StateDirectory, form: str) -> None:
+    """List tokens, the newest first, without their secrets: yours; an administrator sees all."""
+    with look(state) as client:
+        filters = [["owner_uuid", "=", uuid_of(client, user)]] if user else None
+        answer = client.get(
+            "/api_client_authorizations", filters=filters, order=["created_at desc"], limit=limit
+        )
+    print_list(answer["items"], COLUMNS, form)
+
+
+@command.command(name="revoke")
+@click.argument("token", nargs=-1, required=True)
+@state_option
+@format_option
+def revoke(token: tuple[str, ...], state: StateDirectory, form: str) -> None:
+    """Revoke each TOKEN, a uuid: from now on nobody gets in with it."""
+    with look(state) as client:
+        gone = [client.delete(f"/api_client_authorizations/{uuid}") for uuid in token]
+    if form == "json":
+        print_list(gone, COLUMNS, form)
+        return
+    for record in gone:
+        click.echo(f"{record['uuid']} revoked")

@@ -1,0 +1,105 @@
+"""``jobtasks user``: the people who use a server; for administrators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from jobtasks.cli.client import Client
+from jobtasks.cli.options import Command, format_option, state_option
+from jobtasks.cli.output import Column, Row, key, moment, print_list, print_record
+from jobtasks.cli.problems import ExitCode, Problem
+from jobtasks.cli.servers import look
+from jobtasks.cli.state import StateDirectory
+from jobtasks.core.identifiers import is_uuid
+
+COLUMNS: list[Column] = [
+    ("user", key("uuid")),
+    ("name", key("username")),
+    ("full name", key("full_name")),
+    ("email", key("email")),
+    ("active", key("is_active")),
+    ("admin", key("is_admin")),
+    ("created", moment("created_at")),
+]
+
+
+@click.group(name="user")
+def command() -> None:
+    """Make, list and change users."""
+
+
+def _describes_a_user(function: Command) -> Command:
+    options = [
+        click.option("--email"),
+        click.option("--first-name"),
+        click.option("--last-name"),
+        click.option("--admin/--no-admin", "is_admin", default=None, help="May do everything."),
+        click.option(
+            "--active/--inactive", "is_active", default=None, help="Inactive: may only read."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@command.command(name="create")
+@click.argument("name")
+@_describes_a_user
+@state_option
+@format_option
+def create(name: str, state: StateDirectory, form: str, **attributes: Any) -> None:
+    """Make a user called NAME; print the user's uuid. `jobtasks token create` lets them in."""
+    with look(state) as client:
+        user = client.post("/users", {"user": {"username": name, **_given(attributes)}})
+    _print(user, form)
+
+
+@command.command(name="list")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@state_option
+@format_option
+def list_users(limit: int, state: StateDirectory, form: str) -> None:
+    """List users by name: an administrator sees all, others themselves."""
+    with look(state) as client:
+        answer = client.get("/users", order=["username"], limit=limit)
+    print_list(answer["items"], COLUMNS, form)
+
+
+@command.command(name="change")
+@click.argument("user")
+@_describes_a_user
+@state_option
+@format_option
+def change(user: str, state: StateDirectory, form: str, **attributes: Any) -> None:
+    """Change USER, a name or a uuid: what the options say, nothing else."""
+    with look(state) as client:
+        uuid = uuid_of(client, user)
+        _print(client.patch(f"/users/{uuid}", {"user": _given(attributes)}), form)
+
+
+def uuid_of(client: Client, user: str) -> str:
+    """Return the uuid of a user who is named by it, or by the username."""
+    if is_uuid(user, "user"):
+        return user
+    found = client.get("/users", filters=[["username", "=", user]], limit=1)["items"]
+    if not found:
+        raise Problem(
+            f"there is no user {user}",
+            "`jobtasks user list` shows who there is",
+            ExitCode.NOT_FOUND,
+        )
+    return str(found[0]["uuid"])
+
+
+def _given(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _print(user: Row, form: str) -> None:
+    if form == "json":
+        print_record(user, form)
+    else:
+        click.echo(user["uuid"])
