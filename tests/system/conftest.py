@@ -265,8 +265,8 @@ class Acted:
 
     @property
     def seed(self) -> Record:
-        """The first task."""
-        found = self.tasks(qsequence=0)
+        """The first task; it is there as soon as the job has started."""
+        found: list[Record] = wait_until("the seed", lambda: self.tasks(qsequence=0))
         assert len(found) == 1
         return found[0]
 

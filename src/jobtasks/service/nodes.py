@@ -33,6 +33,7 @@ from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import AttemptRecord
 
 MICROSECONDS = 1_000_000
+NOT_STARTED = "its agent did not start it: too late, or the node cannot start a process now"
 
 
 class KnownNode(NamedTuple):
@@ -213,7 +214,7 @@ def _record_ends(ctx: Context, node: ServedNode, message: Sync) -> list[int]:
     for ended in message.ended:
         ends.record_end(ctx, ledger, ended, node.id)
     for attempt_id in message.refused:
-        refused = Ended(attempt_id, EndKind.STOPPED, reason="it reached its agent too late")
+        refused = Ended(attempt_id, EndKind.STOPPED, reason=NOT_STARTED)
         ends.record_end(ctx, ledger, refused, node.id)
     for attempt_id in message.unknown:
         unknown = Ended(attempt_id, EndKind.AGENT_LOST, reason="its agent does not know it")
