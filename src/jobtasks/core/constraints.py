@@ -68,7 +68,7 @@ def needs_of(job: Constraints, task: Constraints) -> Needs:
         node_cores=_most(job.min_cores_per_node, task.min_cores_per_node),
         node_scratch_mb=_most(job.min_scratch_mb_per_node, task.min_scratch_mb_per_node),
         max_attempts=_least(job.max_attempts, task.max_attempts),
-        max_run_seconds=_least(job.max_run_seconds, task.max_run_seconds),
+        max_run_seconds=float(_least(job.max_run_seconds, task.max_run_seconds)),
         exclusive=bool(job.exclusive or task.exclusive),
         preload=tuple(sorted({*(job.preload or ()), *(task.preload or ())})),
     )
