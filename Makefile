@@ -35,6 +35,9 @@ tests: setup ## every test
 bench: setup ## measure: see bench/README.md
 	@$(BIN)/python -m bench
 
+torture: setup ## kill -9 of every process, KILL_ROUNDS times (10), from KILL_SEED on
+	@KILL_ROUNDS=$${KILL_ROUNDS:-10} $(BIN)/python -m pytest -rP -q tests/system/test_kills_*.py
+
 lock: ## pin the dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --quiet --output-file requirements.lock

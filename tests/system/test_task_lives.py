@@ -203,6 +203,7 @@ def test_only_its_own_attempt_writes_to_a_task(act: Act, api: Api, tmp_path: Pat
     assert job.api.final(job.uuid)["output"] == "own\n"
     assert attempt.status("PATCH", mine, {"output": "late"}) == 403
     assert attempt.status("POST", "/job_tasks", {"parameters": {}}) == 403
+    assert attempt.status("GET", mine) == 403
     assert (job.seed["output"], len(job.tasks())) == ("own", 1)
 
 
