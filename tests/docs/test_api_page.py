@@ -13,6 +13,7 @@ from jobtasks.api.agents import Agents
 from jobtasks.api.edge import Edge
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.api.jobs import Jobs
+from jobtasks.api.users import Tokens, Users
 from jobtasks.core.filters import OPERATORS
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.settings import Settings
@@ -35,7 +36,8 @@ class _Edge:
 
 def routes() -> list[Route]:
     edge = cast(Edge, cast(Any, _Edge()))
-    return [*Jobs(edge).routes(), *JobTasks(edge).routes(), *Agents(edge).routes()]
+    resources = (Jobs(edge), JobTasks(edge), Users(edge), Tokens(edge), Agents(edge))
+    return [route for resource in resources for route in resource.routes()]
 
 
 @pytest.mark.rule("R41")
@@ -58,7 +60,15 @@ def calls_of_page() -> set[tuple[str, str]]:
 
 
 @pytest.mark.rule("R42")
-@pytest.mark.parametrize(("title", "name"), [("Jobs", "jobs"), ("Job tasks", "job_tasks")])
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Jobs", "jobs"),
+        ("Job tasks", "job_tasks"),
+        ("Users", "users"),
+        ("Tokens", "api_client_authorizations"),
+    ],
+)
 def test_every_attribute_is_on_the_page(title: str, name: str) -> None:
     """Each attribute of the table; in italics what belongs to the server alone."""
     text = section(title).split("| attribute |")[1]
