@@ -9,11 +9,9 @@ from typing import Any, cast
 import pytest
 from starlette.routing import Route
 
-from jobtasks.api.agents import Agents
+from jobtasks.api.app import routes_of
 from jobtasks.api.edge import Edge
-from jobtasks.api.job_tasks import JobTasks
-from jobtasks.api.jobs import Jobs
-from jobtasks.api.users import Tokens, Users
+from jobtasks.api.openapi import REFUSALS
 from jobtasks.core.filters import OPERATORS
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.settings import Settings
@@ -35,9 +33,7 @@ class _Edge:
 
 
 def routes() -> list[Route]:
-    edge = cast(Edge, cast(Any, _Edge()))
-    resources = (Jobs(edge), JobTasks(edge), Users(edge), Tokens(edge), Agents(edge))
-    return [route for resource in resources for route in resource.routes()]
+    return routes_of(cast(Edge, cast(Any, _Edge())))
 
 
 @pytest.mark.rule("R41")
@@ -45,7 +41,7 @@ def test_every_call_is_on_the_page() -> None:
     """Each address with each of its methods."""
     methods = {(method, route.path) for route in routes() for method in route.methods or ()}
     wanted = {call for call in methods if call[0] != "HEAD"}
-    assert calls_of_page() == wanted | {("GET", "/healthz")}
+    assert calls_of_page() == wanted
 
 
 def calls_of_page() -> set[tuple[str, str]]:
@@ -54,7 +50,7 @@ def calls_of_page() -> set[tuple[str, str]]:
         if not line.startswith("| `"):
             continue
         cell = line.split("|")[1]
-        for methods, path in re.findall(r"((?:`?[A-Z]+`? or )?`?[A-Z]+) (/[\w/{}]+)`", cell):
+        for methods, path in re.findall(r"((?:`?[A-Z]+`? or )?`?[A-Z]+) (/[\w/{}.]+)`", cell):
             found |= {(method, path) for method in re.findall(r"[A-Z]+", methods)}
     return found
 
@@ -97,3 +93,23 @@ def test_limits_are_those_of_the_settings() -> None:
     assert f"nested at most {settings.depth_max} deep" in PAGE
     assert f"at most {settings.wait_seconds_max:g}" in PAGE
     assert f"at most {settings.list_items_max}" in PAGE
+
+
+def test_every_metric_is_on_the_page() -> None:
+    """Each family that the source names, and no other."""
+    source = (Path(__file__).resolve().parents[2] / "src/jobtasks/api/metrics.py").read_text()
+    names = set(re.findall(r'"(jobtasks_\w+)"', source))
+    assert set(re.findall(r"`(jobtasks_\w+)`", section("Metrics"))) == names
+
+
+def test_limits_of_requests_are_those_of_the_settings() -> None:
+    """Sizes, times and numbers in the text."""
+    settings = Settings()
+    assert f"at most {settings.head_bytes_max // 2**10} KiB and {settings.headers_max} head" in PAGE
+    assert f"{settings.form_bytes_max // 2**20} MiB and {settings.form_fields_max:,} fields" in PAGE
+    text = " ".join(PAGE.split())
+    assert f"arrive within {settings.head_seconds:g} s, a body within" in text
+    assert f"a body within {settings.body_seconds:g} s" in text
+    assert f"{settings.requests_open_max:,} requests may be under way" in PAGE
+    for status in REFUSALS:
+        assert f"\n  | {status} | " in PAGE

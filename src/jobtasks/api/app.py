@@ -15,6 +15,7 @@ from jobtasks.api.edge import Edge
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.api.jobs import Jobs
 from jobtasks.api.metrics import Metrics
+from jobtasks.api.openapi import Description
 from jobtasks.api.users import Tokens, Users
 from jobtasks.core.errors import JobTasksError
 
@@ -24,18 +25,24 @@ async def health(request: Request) -> Response:
     return json_answer({"health": "OK"})
 
 
+def routes_of(edge: Edge) -> list[Route]:
+    """Return every route of the interface."""
+    routes = [
+        *JobTasks(edge).routes(),
+        *Agents(edge).routes(),
+        *Jobs(edge).routes(),
+        *Metrics(edge).routes(),
+        *Users(edge).routes(),
+        *Tokens(edge).routes(),
+        Route("/healthz", health, methods=["GET"]),
+    ]
+    return [*routes, *Description(routes).routes()]
+
+
 def make_app(edge: Edge) -> Boundary:
     """Return the ASGI application."""
     app = Starlette(
-        routes=[
-            *JobTasks(edge).routes(),
-            *Agents(edge).routes(),
-            *Jobs(edge).routes(),
-            *Metrics(edge).routes(),
-            *Users(edge).routes(),
-            *Tokens(edge).routes(),
-            Route("/healthz", health, methods=["GET"]),
-        ],
+        routes=routes_of(edge),
         exception_handlers={
             JobTasksError: on_refusal,
             HTTPException: on_no_route,

@@ -1,0 +1,212 @@
+"""What a route does not say of itself: parameters, body and answer of each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.routing import Route
+
+from jobtasks.api import schemas
+from jobtasks.api.answers import JSON, MSGPACK
+from jobtasks.api.collection import BASE
+from jobtasks.api.schemas import COUNT, TEXT
+from jobtasks.core.resources import RESOURCES, Resource
+
+Json = dict[str, Any]
+PLAIN = "text/plain"
+OBJECT: Json = {"type": "object"}
+NULLABLE_TEXT: Json = {"type": ["string", "null"]}
+NULLABLE_COUNT: Json = {"type": ["integer", "null"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """One operation."""
+
+    answer: Json = field(default_factory=lambda: OBJECT)
+    media: str = JSON
+    """Of the answer."""
+    parameters: tuple[Json, ...] = ()
+    body: Json | None = None
+    example: Json | None = None
+    """A body."""
+    media_in: str = JSON
+    """Of the body."""
+    is_record: bool = False
+    """Whether the body is a record, which may come as a form."""
+    is_public: bool = False
+    """Whether it needs no token."""
+    statuses: Mapping[int, str] = field(default_factory=dict)
+    """Statuses that no other operation has."""
+
+
+def details(route: Route, method: str, resource: Resource | None) -> Details:
+    """Return what is known of one operation; of one that is not known, that it is an object."""
+    known = SPECIAL.get(f"{method} {route.path}")
+    if known is not None:
+        return known
+    general = GENERAL.get(route.endpoint.__name__)
+    if resource is not None and general is not None:
+        return general(resource)
+    return Details()
+
+
+def _query(name: str, schema: Json, text: str) -> Json:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
+
+
+def _header(name: str, text: str) -> Json:
+    return {"name": name, "in": "header", "required": False, "schema": TEXT, "description": text}
+
+
+SELECT = _query("select", TEXT, "A JSON list: only these attributes, and `kind`.")
+LIST = (
+    _query("limit", COUNT, "Items of a page."),
+    _query("offset", {**COUNT, "maximum": 2**63 - 1}, "Items before the page."),
+    _query("filters", TEXT, "A JSON list of [attribute, operator, operand]; all must hold."),
+    _query("order", TEXT, "Attributes, each with asc or desc; a JSON list or one text."),
+    SELECT,
+    _query("count", {"enum": ["exact", "none"]}, "Whether to say how many there are in all."),
+    _query("distinct", {"type": "boolean"}, "Whether equal rows are shown once."),
+)
+KEY = _header("Idempotency-Key", "Repeated with the same body, a create makes one thing.")
+
+
+EXAMPLES: Mapping[str, Json] = {
+    "jobs": {"command": ["echo", "hello"], "priority": 1},
+    "job_tasks": {"sequence": 1, "parameters": {"input": "a"}},
+    "users": {"user": {"username": "ada", "email": "ada@example.com"}},
+    "api_client_authorizations": {"label": "dashboard", "scopes": ["GET /"]},
+}
+"""A body of a create, by the name of the resource."""
+
+
+def _index(resource: Resource) -> Details:
+    return Details(schemas.reference(resource, "List"), parameters=LIST)
+
+
+def _show(resource: Resource) -> Details:
+    return Details(schemas.reference(resource), parameters=(SELECT,))
+
+
+def _create(resource: Resource) -> Details:
+    body = schemas.given(resource, create=True)
+    answer = schemas.reference(resource)
+    return Details(
+        answer,
+        parameters=(SELECT, KEY),
+        body=body,
+        example=EXAMPLES.get(resource.name),
+        is_record=True,
+    )
+
+
+def _update(resource: Resource) -> Details:
+    body = schemas.given(resource, create=False)
+    answer = schemas.reference(resource)
+    return Details(answer, parameters=(SELECT,), body=body, is_record=True)
+
+
+GENERAL: Mapping[str, Callable[[Resource], Details]] = {
+    "index": _index,
+    "create": _create,
+    "show": _show,
+    "update": _update,
+    "delete": _show,
+    "current": _show,
+}
+"""By the name of a collection's handler."""
+
+JOB = schemas.reference(RESOURCES["jobs"])
+TASK = schemas.reference(RESOURCES["job_tasks"])
+CREATED: Json = {
+    "type": "object",
+    "properties": {
+        "count": COUNT,
+        "first_qsequence": COUNT,
+        "uuids": {"type": "array", "items": TEXT},
+    },
+    "required": ["count", "first_qsequence", "uuids"],
+    "additionalProperties": False,
+}
+ATTEMPTS = schemas.items(
+    number=COUNT,
+    node=NULLABLE_TEXT,
+    slot=COUNT,
+    state=TEXT,
+    assigned_at=TEXT,
+    started_at=NULLABLE_TEXT,
+    finished_at=NULLABLE_TEXT,
+    exit_code=NULLABLE_COUNT,
+    signal=NULLABLE_COUNT,
+    cause=NULLABLE_TEXT,
+    counted={"type": "boolean"},
+    peak_memory_kib=NULLABLE_COUNT,
+    run_seconds={"type": ["number", "null"]},
+    reason=NULLABLE_TEXT,
+    log_bytes=COUNT,
+    log_dropped_bytes=COUNT,
+)
+REASONS: Json = {
+    "type": "object",
+    "properties": {"reasons": {"type": "array", "items": OBJECT}},
+    "required": ["reasons"],
+}
+SUBSET: Json = {
+    "type": "object",
+    "properties": {
+        "job_tasks": {"type": ["array", "null"], "items": TEXT},
+        "runtime_constraints": {"type": ["object", "null"]},
+    },
+}
+LOG = (
+    _query("attempt", {"type": "integer", "minimum": 1}, "Its number; the newest one otherwise."),
+    _query("stream", {"enum": ["stdout", "stderr"]}, "One stream; both otherwise."),
+    _query("offset", COUNT, "Bytes to leave out."),
+    _query("limit", COUNT, "Bytes to send."),
+    _header("Range", "bytes=FIRST-LAST"),
+)
+LOG_STATUSES = {206: "The part that Range names.", 416: "The range lies outside of the log."}
+WAIT = _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for the job's end.")
+_MESSAGE = Details(answer={}, media=MSGPACK, body={}, media_in=MSGPACK)
+
+SPECIAL: Mapping[str, Details] = {
+    f"GET {BASE}/jobs/{{uuid}}": Details(JOB, parameters=(WAIT, SELECT)),
+    f"POST {BASE}/jobs/{{uuid}}/cancel": Details(
+        JOB,
+        parameters=(SELECT,),
+        body={"type": "object", "properties": {"reason": NULLABLE_TEXT}},
+    ),
+    f"POST {BASE}/jobs/{{uuid}}/retry": Details(JOB, parameters=(SELECT,), body=SUBSET),
+    f"GET {BASE}/jobs/{{uuid}}/output": Details(TEXT, PLAIN),
+    f"GET {BASE}/jobs/{{uuid}}/levels": Details(
+        schemas.items(sequence=COUNT, todo=COUNT, running=COUNT, done=COUNT, failed=COUNT)
+    ),
+    f"GET {BASE}/jobs/{{uuid}}/explain": Details(REASONS),
+    f"POST {BASE}/job_tasks": Details(
+        {"anyOf": [TASK, CREATED]},
+        parameters=(SELECT, KEY),
+        body={
+            "anyOf": [
+                schemas.given(RESOURCES["job_tasks"], create=True),
+                schemas.many(RESOURCES["job_tasks"]),
+            ]
+        },
+        example=EXAMPLES["job_tasks"],
+        is_record=True,
+    ),
+    f"GET {BASE}/job_tasks/{{uuid}}/attempts": Details(ATTEMPTS),
+    f"GET {BASE}/job_tasks/{{uuid}}/explain": Details(REASONS),
+    f"GET {BASE}/job_tasks/{{uuid}}/log": Details(
+        TEXT, PLAIN, parameters=LOG, statuses=LOG_STATUSES
+    ),
+    "POST /agent/v1/join": _MESSAGE,
+    "POST /agent/v1/sync": _MESSAGE,
+    "POST /agent/v1/logs": _MESSAGE,
+    "GET /healthz": Details({"const": {"health": "OK"}}, is_public=True),
+    "GET /metrics": Details(TEXT, PLAIN),
+    "GET /openapi.json": Details(is_public=True),
+}
+"""By method and address."""

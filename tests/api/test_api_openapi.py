@@ -1,0 +1,176 @@
+"""/openapi.json describes what there is, and what there is keeps to it, whatever is sent."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any, cast
+
+import httpx
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import load_all_checks
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.routing import Route
+from tests.api.conftest import ADMIN, Api, LiveServer
+
+from jobtasks.api.app import routes_of
+from jobtasks.api.edge import Edge
+from jobtasks.api.meters import Meters
+from jobtasks.api.openapi import describe
+from jobtasks.core.settings import Settings
+
+BASE = "/arvados/v1"
+CASES = 60
+"""Generated requests per operation, beside those that schemathesis derives from the schema."""
+load_all_checks()
+
+
+class _World:
+    settings = Settings()
+
+
+class _Edge:
+    world = _World()
+    meters = Meters()
+
+
+def routes() -> list[Route]:
+    return routes_of(cast(Edge, cast(Any, _Edge())))
+
+
+DOCUMENT = describe(routes())
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+
+
+def test_every_route_is_described_and_nothing_else(api: Api) -> None:
+    """Each address with each of its methods, as the running server gives it, without a token."""
+    with api.client(None) as nobody:
+        given = nobody.get("/openapi.json").json()
+    described = {(method.upper(), path) for path, item in given["paths"].items() for method in item}
+    there = {
+        (method, route.path)
+        for route in routes()
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert described == there
+    names = [operation["operationId"] for operation in operations(given)]
+    assert len(set(names)) == len(names)
+    assert all(operation["summary"] for operation in operations(given))
+
+
+def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for item in document["paths"].values() for operation in item.values()]
+
+
+def test_every_schema_is_one() -> None:
+    """A JSON schema of the draft that OpenAPI 3.1 uses; references lead somewhere."""
+    assert DOCUMENT["openapi"] == "3.1.0"
+    schemas = DOCUMENT["components"]["schemas"]
+    for schema in schemas.values():
+        jsonschema_rs.meta.validate(schema)
+    text = str(DOCUMENT)
+    for part in text.split("'#/components/schemas/")[1:]:
+        assert part.split("'")[0] in schemas
+
+
+class Targets:
+    """What generated requests are about: things that exist, as long as they exist."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.turn = itertools.count()
+        self.answers: dict[str, Counter[int]] = defaultdict(Counter)
+        """How often each operation was answered with which status."""
+        self.node = api.node(slots=2)
+        self.running = api.job()
+        self.attempt = self.node.next_assignment()
+        self.queued = ""
+        user = {"user": {"username": "fuzzed", "email": "fuzzed@example.com"}}
+        answer = api.http.post(f"{BASE}/users", json=user)
+        assert answer.status_code == 200, answer.text
+        self.user = answer.json()["uuid"]
+
+    def uuid(self, method: str, path: str) -> str:
+        """Return something that the address may be about."""
+        if path == f"{BASE}/job_tasks/{{uuid}}" and method == "DELETE":
+            headers = {"Authorization": f"Bearer {self.attempt.token}"}
+            child = self.api.http.post(f"{BASE}/job_tasks", json={}, headers=headers)
+            return str(child.json()["uuid"])
+        if path.startswith(f"{BASE}/job_tasks"):
+            return self.attempt.task
+        if path.startswith(f"{BASE}/users"):
+            return str(self.user)
+        if path.startswith(f"{BASE}/api_client"):
+            return str(self.api.http.post(f"{BASE}/api_client_authorizations").json()["uuid"])
+        if next(self.turn) % 3 == 0:
+            return str(self.running["uuid"])
+        # A fresh one where it matters: what was sent to the last one may have started it.
+        if not self.queued or method == "DELETE" or path.endswith("/retry"):
+            large = {"min_ram_per_node": 10**12}
+            self.queued = str(self.api.job(runtime_constraints=large)["uuid"])
+        if path.endswith("/retry"):
+            self.api.http.post(f"{BASE}/jobs/{self.queued}/cancel")
+        return self.queued
+
+    def token(self) -> str:
+        """Return a token that may do something: the administrator's or the attempt's."""
+        return self.attempt.token if next(self.turn) % 3 == 1 else ADMIN
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
+    live = LiveServer(
+        tmp_path_factory.mktemp("fuzzed"),
+        Settings(wait_seconds_max=0.02, lease_seconds=600.0, tick_seconds=0.2),
+    )
+    api = Api(live)
+    yield Targets(api)
+    api.close()
+    live.close()
+
+
+@SCHEMA.exclude(path_regex="^/agent/").parametrize()
+@settings(
+    max_examples=CASES,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_keep_to_the_description(case: schemathesis.Case[Any], targets: Targets) -> None:
+    """No 5xx, no undocumented status or type, no answer that breaks its schema."""
+    if "uuid" in case.path_parameters and next(targets.turn) % 4:
+        case.path_parameters["uuid"] = targets.uuid(case.method, case.path)
+    headers = {"Authorization": f"Bearer {targets.token()}"}
+    response = case.call(base_url=targets.api.server.url, headers=headers, timeout=30)
+    targets.answers[case.operation.label][response.status_code] += 1
+    assert response.status_code < 500, response.text
+    case.validate_response(
+        response,
+        checks=[
+            status_code_conformance,
+            content_type_conformance,
+            response_headers_conformance,
+            response_schema_conformance,
+        ],
+    )
+
+
+def test_the_server_has_not_suffered(targets: Targets) -> None:
+    """After all of that it serves, and the attempt still runs; and it was not only refused."""
+    for label, statuses in targets.answers.items():
+        assert statuses[200], (label, statuses)
+    alive = httpx.get(targets.api.server.url + "/healthz")
+    assert alive.json() == {"health": "OK"}
+    orders = targets.node.sync()
+    assert targets.attempt.attempt not in [stop.attempt for stop in orders.stop]
