@@ -16,6 +16,7 @@ from jobtasks.protocol.messages import STDERR_TAIL_BYTES_MAX, Ended
 from jobtasks.service import fleet, shapes
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
+from jobtasks.store.base import Value
 
 MICROSECONDS = 1_000_000
 MARK = "[jobtasks] "
@@ -82,15 +83,22 @@ def _record_gone(ctx: Context, ended: Ended) -> None:
         "attempt_gone",
         attempt_id=ended.attempt,
         now=ctx.now,
-        exit_code=ended.exit_code,
-        signal=ended.signal,
-        peak_memory_kib=ended.peak_memory_kib,
-        run_seconds=ended.run_seconds,
-        log_bytes=ended.log_bytes,
-        log_dropped_bytes=ended.log_dropped_bytes,
+        **_measures(ended),
     )
     if ended.stderr_tail:
         _put_tail(ctx, ended.attempt, ended.stderr_tail, "")
+
+
+def _measures(ended: Ended) -> dict[str, Value]:
+    """Return what the agent measured, as the columns of an attempt hold it."""
+    return {
+        "exit_code": ended.exit_code,
+        "signal": ended.signal,
+        "peak_memory_kib": ended.peak_memory_kib,
+        "run_seconds": ended.run_seconds,
+        "log_bytes": ended.log_bytes,
+        "log_dropped_bytes": ended.log_dropped_bytes,
+    }
 
 
 def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None:
@@ -320,14 +328,9 @@ def _close(
         attempt_id=facts.id,
         now=ctx.now,
         cause=cause.value,
-        exit_code=ended.exit_code,
-        signal=ended.signal,
-        peak_memory_kib=ended.peak_memory_kib,
-        run_seconds=ended.run_seconds,
         reason=reason or None,
         counted=int(counted),
-        log_bytes=ended.log_bytes,
-        log_dropped_bytes=ended.log_dropped_bytes,
+        **_measures(ended),
     )
     if ended.stderr_tail or counted:
         _put_tail(ctx, facts.id, ended.stderr_tail, reason if counted else "")
