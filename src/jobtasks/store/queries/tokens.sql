@@ -1,9 +1,9 @@
 -- token_by_hash: who a token speaks for, unless it was revoked
-SELECT v.uuid, v.role, v.owner_uuid, u.is_active, v.scopes, v.expires_at, v.last_used_at
+SELECT t.uuid, CASE WHEN t.role = 'agent' THEN 'agent' WHEN u.is_admin THEN 'admin' ELSE 'user' END,
+    t.user_uuid, u.is_active, t.scopes, t.expires_at, t.last_used_at
 FROM token AS t
-JOIN visible_token AS v ON v.id = t.id
-JOIN user AS u ON u.uuid = v.owner_uuid
-WHERE t.hash = :hash;
+JOIN user AS u ON u.uuid = t.user_uuid
+WHERE t.hash = :hash AND t.revoked_at IS NULL;
 
 -- token_put: a token that the state directory names is valid
 INSERT INTO token (uuid, hash, role, user_uuid, label, created_at)
