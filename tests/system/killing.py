@@ -32,6 +32,7 @@ class Killer:
             "server": self.kill_server,
             "agent": lambda: self._kill(agent_of),
             "keeper": lambda: self._kill(keeper_of),
+            "everything": self.kill_everything,
         }
         kills[whom]()
 
@@ -40,6 +41,13 @@ class Killer:
         served = self.served
         served.kill()
         self.served = self._start(listen=served.address, state=served.state)
+
+    def kill_everything(self) -> None:
+        """All three at once: nobody is left to end the tasks' processes."""
+        for find in (agent_of, keeper_of):
+            if (pid := find(self.served.state)) is not None:
+                os.kill(pid, signal.SIGKILL)
+        self.kill_server()
 
     def _kill(self, find: Callable[..., int | None]) -> None:
         pid = wait_until("whom to kill", lambda: find(self.served.state))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Acted, Play, Start, acting, wait_until
+from .conftest import Act, Acted, Play, Start, Step, acting, wait_until
 from .killing import ROUNDS, SEED, Killer, moments
 from .witness import Record
 
 CHILDREN = 20
 GRANDCHILDREN = 3
-KILLS = ("server", "server", "agent", "agent", "keeper", "keeper")
+KILLS = ("server", "server", "agent", "agent", "keeper", "everything")
 TASKS = 1 + CHILDREN * (1 + GRANDCHILDREN)
 
 
@@ -68,3 +70,18 @@ def test_a_tree_is_whole_whoever_is_killed(start: Start, tmp_path: Path, number:
             "failed": 0,
         }
         print(f"{job.witness.count()} processes for {len(tasks)} tasks")
+
+
+@pytest.mark.rule("R2", "R4", "R6")
+@pytest.mark.parametrize("number", range(5 * ROUNDS))
+def test_children_are_there_all_or_none(act: Act, tmp_path: Path, number: int) -> None:
+    """A parent killed at a random moment while it creates 30: in the end there are 30."""
+    print(f"KILL_SEED={SEED}")
+    creates: Step = ["create_slowly", 30, acting(["complete"])]
+    job = act([creates, ["await_file", str(tmp_path / "never")]], [creates, ["complete"]])
+    when = random.Random(f"{SEED} {number}").randint(1, 30)
+    line = job.noted("created", when)[-1]
+    os.kill(line.pid, signal.SIGKILL)
+    job.final()
+    assert (job.seed["attempts"], len(job.tasks())) == (2, 31)
+    assert job.witness.count() == 32
