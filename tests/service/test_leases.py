@@ -147,7 +147,7 @@ def test_a_stale_sync_changes_nothing(service: LocalService, agent: SimulatedAge
     agent.sync(free_slots=[])
     before = service.rows("SELECT * FROM agent"), service.task(seed.task)
     service.clock.advance(5)
-    for message in (late, agent.message(number=agent.number - 1)):
+    for message in (late, agent.message(number=agent.number)):
         orders = agent.send(message)
         assert orders.stale and not orders.renewed
         assert (orders.start, orders.stop, orders.acknowledged) == ([], [], [])
