@@ -61,7 +61,6 @@ def attempts_made(cause: Cause, **changes: Any) -> int:
         (Cause.ASKED, 10),
         (Cause.OUT_OF_MEMORY, 3),
         (Cause.AGENT_LOST, 10),
-        (Cause.LEASE_EXPIRED, 10),
         (Cause.UNABLE_TO_START, 3),
     ],
 )

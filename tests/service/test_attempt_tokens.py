@@ -253,3 +253,18 @@ def test_a_token_that_has_expired_is_not_logged_in(service: LocalService, column
     service.write(spoil)
     with pytest.raises(NotLoggedIn):
         service.as_token(ADMIN_TOKEN, lambda ctx, caller: caller)
+
+
+@pytest.mark.rule("R32")
+def test_a_token_of_a_deleted_job_is_known_for_what_it_was(
+    service: LocalService, agent: SimulatedAgent
+) -> None:
+    """403 and not 401: its attempt is over, and its job gone with every row."""
+    job = service.started_job()
+    assignment = agent.take_one()
+    service.call(jobs.cancel, job.uuid, None)
+    agent.end(assignment)
+    service.call(jobs.delete, job.uuid)
+    service.tick()
+    with pytest.raises(StaleAttempt):
+        service.as_token(assignment.token, lambda ctx, caller: caller)

@@ -129,6 +129,17 @@ def test_no_verdict_is_a_temporary_failure(
 
 
 @pytest.mark.rule("R12")
+def test_a_task_waits_for_no_node_that_has_left(service: LocalService) -> None:
+    """It avoided the node for the sake of another; with that gone it does not wait."""
+    first, other = SimulatedAgent(service, "n1"), SimulatedAgent(service, "n2")
+    service.started_job()
+    first.crash(first.take_one())
+    other.sync(leaving=True)
+    service.pass_seconds(2, first)
+    assert len(first.take()) == 1
+
+
+@pytest.mark.rule("R12")
 def test_the_next_attempt_avoids_the_node(service: LocalService) -> None:
     """It waits for another fitting node at most 5 minutes after its delay, then any will do."""
     here, there = (SimulatedAgent(service, node) for node in ("n1", "n2"))

@@ -21,12 +21,11 @@ class Cause(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     UNABLE_TO_START = "unable_to_start"
     AGENT_LOST = "agent_lost"
-    LEASE_EXPIRED = "lease_expired"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
 
 
-LOST = frozenset({Cause.AGENT_LOST, Cause.LEASE_EXPIRED})
+LOST = frozenset({Cause.AGENT_LOST})
 """The attempt was lost together with its node or agent: no delay, no count against the node."""
 
 STOPS = frozenset({Cause.CANCELLED, Cause.STOPPED})

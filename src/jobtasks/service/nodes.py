@@ -26,7 +26,7 @@ from jobtasks.protocol.messages import (
     Stop,
     Sync,
 )
-from jobtasks.service import access, ends, shapes
+from jobtasks.service import access, ends, fleet, shapes
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ledger import Ledger
@@ -354,10 +354,17 @@ def lose_agent(ctx: Context, agent_id: int, node_id: int, kind: EndKind, reason:
     """End an agent and every attempt that it may still run."""
     if not ctx.tx.run("agent_end", agent_id=agent_id, now=ctx.now):
         return
+    _stop_avoiding(ctx)
     ledger = Ledger(ctx)
     for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
         ends.record_end(ctx, ledger, Ended(attempt.id, kind, reason=reason), node_id)
     ledger.flush()
+
+
+def _stop_avoiding(ctx: Context) -> None:
+    """Let no task wait for another node where only one is left, or none (R12)."""
+    if len(fleet.usable_nodes(ctx)) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
+        ctx.wake.add("nodes")
 
 
 def _lease_until(ctx: Context) -> int:

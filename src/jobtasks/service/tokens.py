@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jobtasks.core import scopes
 from jobtasks.core.errors import Forbidden, NotLoggedIn, StaleAttempt
-from jobtasks.core.identifiers import attempt_of_token, token_hash
+from jobtasks.core.identifiers import attempt_of_token, attempt_token, token_hash
 from jobtasks.core.states import AttemptState
 from jobtasks.service.context import Caller, Context, Token
 
@@ -74,11 +74,15 @@ def _check_call(row: TokenRow, token: Token, call: str) -> None:
 
 
 def _attempt_caller(ctx: Context, attempt_id: int, secret: str) -> Caller:
-    row = ctx.tx.one(AttemptTokenRow, "attempt_token", attempt_id=attempt_id)
-    if row is None or not hmac.compare_digest(row.token_hash, token_hash(secret)):
+    # Derived, not looked up: of an attempt whose job was deleted, only the token itself tells.
+    genuine = attempt_token(ctx.world.token_key, attempt_id)
+    if not hmac.compare_digest(genuine, secret):
         raise NotLoggedIn
-    if row.state >= AttemptState.STOPPING:
+    row = ctx.tx.one(AttemptTokenRow, "attempt_token", attempt_id=attempt_id)
+    if row is None or row.state >= AttemptState.STOPPING:
         raise StaleAttempt
+    if not hmac.compare_digest(row.token_hash, token_hash(secret)):
+        raise NotLoggedIn
     return Caller("attempt", row.owner_uuid, attempt_id, row.task_id, row.job_id)
 
 

@@ -220,6 +220,7 @@ CREATE TABLE requeue (
 );
 CREATE INDEX requeue_due ON requeue (job_id, sequence, shape_id, task_id) WHERE due = 1;
 CREATE INDEX requeue_wait ON requeue (not_before) WHERE due = 0;
+CREATE INDEX requeue_avoiding ON requeue (avoid_until) WHERE avoid IS NOT NULL;
 
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused

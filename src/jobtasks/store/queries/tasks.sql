@@ -51,6 +51,9 @@ UPDATE requeue SET due = 1 WHERE task_id = :task_id AND due = 0;
 -- requeue_next: when the next delay is over
 SELECT min(not_before) FROM requeue WHERE due = 0;
 
+-- requeue_stop_avoiding: no other node is left to wait for (R12)
+UPDATE requeue SET avoid = NULL, avoid_until = NULL WHERE avoid IS NOT NULL AND avoid_until > :now;
+
 -- requeue_clear: nothing of a job waits for another attempt
 DELETE FROM requeue WHERE task_id BETWEEN :job_id << 32 AND (:job_id << 32) + 4294967295;
 
