@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
@@ -223,3 +224,29 @@ def test_a_host_of_someone_else_is_not_repeated(api: Api) -> None:
             head = HEAD.replace(b"Host: x", b"Host: evil.example")
             connection.sendall(line + b" HTTP/1.1\r\n" + head + b"Connection: close\r\n\r\n")
             assert b"evil" not in all_of(connection)
+
+
+@pytest.mark.rule("R40")
+@pytest.mark.parametrize("path", [b"/arvados/v1/jobs", b"/nothing"])
+def test_a_body_without_end(quick: Api, path: bytes) -> None:
+    """It is answered, dropped for a while so that its sender can read why, and then cut off."""
+    with connect(quick) as connection:
+        head = b"POST " + path + b" HTTP/1.1\r\n" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head)
+        sent = 0
+        with pytest.raises(OSError):
+            while sent < 2**30:
+                connection.sendall(b"100000\r\n" + b"x" * 2**20 + b"\r\n")
+                sent += 2**20
+            pytest.fail("a gigabyte was taken")
+    assert quick.http.get("/healthz").status_code == 200
+
+
+@pytest.mark.rule("R40")
+def test_packed_bodies_are_not_unpacked(quick: Api) -> None:
+    """A bomb of a thousand times its size stays what it is: 415."""
+    packed = gzip.compress(b" " * 10_000_000)
+    answer = quick.http.post(
+        "/arvados/v1/jobs", content=packed, headers={"Content-Encoding": "gzip"}
+    )
+    assert answer.status_code == 415

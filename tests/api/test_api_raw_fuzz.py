@@ -277,7 +277,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def is_fine(rig: Rig) -> bool:
     answer = httpx.get(rig.api.server.url + "/healthz")
-    return answer.json() == {"health": "OK"}
+    return bool(answer.json() == {"health": "OK"})
 
 
 @pytest.mark.rule("R8")

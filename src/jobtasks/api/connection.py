@@ -12,6 +12,7 @@ from enum import Enum
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from jobtasks.api.answers import error_answer
+from jobtasks.api.requests import DRAIN_BYTES_MAX
 from jobtasks.core.errors import HeadTooLarge, JobTasksError, MalformedRequest, TooSlow
 from jobtasks.core.settings import Settings
 
@@ -36,6 +37,7 @@ class BoundedConnection(HttpToolsProtocol):
     _part = Part.NOTHING
     _head_bytes = 0
     _body_bytes = 0
+    _dropped_bytes = 0
     _arriving: TimerHandle | None = None
     """Fires when the part that arrives has taken too long."""
     _taking: TimerHandle | None = None
@@ -73,7 +75,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Judge the head; what is too large is answered like any refusal."""
         self._part = Part.BODY
-        self._body_bytes = 0
+        self._body_bytes = self._dropped_bytes = 0
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         too_many = len(self.headers) > self.settings.headers_max
         if too_many or size > self.settings.head_bytes_max:
@@ -82,8 +84,12 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Count what has arrived of the body."""
+        """Count what has arrived of the body; of one that was answered drop only so much."""
         self._body_bytes += len(body)
+        if self.cycle.response_complete:
+            self._dropped_bytes += len(body)
+            if self._dropped_bytes > DRAIN_BYTES_MAX:
+                self.transport.close()
         super().on_body(body)
 
     def on_message_complete(self) -> None:

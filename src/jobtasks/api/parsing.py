@@ -14,14 +14,12 @@ import msgspec
 from starlette.requests import Request
 
 from jobtasks.api.forms import FORM, Form, arguments_in, record_in
+from jobtasks.api.requests import DRAIN_BYTES_MAX
 from jobtasks.core.errors import Invalid, MalformedRequest, TooLarge
 from jobtasks.core.nesting import deeper_than
 from jobtasks.core.resources import ALIASES, Resource
 from jobtasks.core.settings import Settings
 from jobtasks.service.idempotency import Key, make_key
-
-DRAIN_BYTES_MAX = 64 * 1024 * 1024
-"""How much of a body that is too large is read and dropped, so that its sender gets to read why."""
 
 
 @dataclass(frozen=True, slots=True)
