@@ -332,10 +332,27 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def end_keeper(state: Path) -> None:
-    """End what a killed server has left."""
+    """End what a killed server has left; check that nothing is left after that (R36)."""
     if (pid := keeper_of(state)) is not None:
         os.kill(pid, signal.SIGTERM)
         wait_until("the keeper ends", functools.partial(has_no_keeper, state))
+    with contextlib.suppress(AssertionError):
+        wait_until("nothing is left", lambda: not left_of(state))
+    assert left_of(state) == []
+
+
+def left_of(state: Path) -> list[str]:
+    """Return the command lines of agents and tasks of a state directory that still run."""
+    marks = (f"TASK_WORK={state}/node/".encode(), f"--node-dir\0{state}/node\0".encode())
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
+        except OSError:
+            continue
+        if any(mark in text for mark in marks) and process_identity(int(path.name)):
+            found.append(text.partition(b"\0\0")[0].decode(errors="replace")[:200])
+    return found
 
 
 @pytest.fixture(scope="session")
