@@ -26,7 +26,7 @@ from .conftest import (
 )
 from .witness import Record
 
-SHORT = {**QUICK, "lease_seconds": 0.6, "renew_seconds": 0.1, "clock_gap_seconds": 0.4}
+SHORT = {**QUICK, "lease_seconds": 1.0, "renew_seconds": 0.1, "clock_gap_seconds": 0.5}
 """Leases that run out within a test."""
 
 
@@ -145,11 +145,11 @@ def test_an_outage_longer_than_the_lease_ends_no_attempt(start: Start, tmp_path:
         job = Acted(api, tmp_path, [["await_file", str(gate)], ["complete"]])
         job.noted("start")
     served.kill()
-    wait_until("three leases pass", waited(3 * SHORT["lease_seconds"]))
+    wait_until("two leases pass", waited(2 * SHORT["lease_seconds"]))
     served = restarted(start, served, settings=SHORT)
     with served.api() as api:
         job.api = api
-        wait_until("two leases pass", waited(2 * SHORT["lease_seconds"]))
+        wait_until("more than a lease passes", waited(1.5 * SHORT["lease_seconds"]))
         gate.touch()
         job.final()
         assert (job.seed["attempts"], job.witness.count()) == (1, 1)
@@ -165,9 +165,9 @@ def test_a_server_that_was_stopped_gives_every_attempt_a_lease(
     with served.api() as api:
         job = Acted(api, tmp_path, [["await_file", str(gate)], ["complete"]])
         job.noted("start")
-        for _ in range(3):
+        for _ in range(2):
             served.process.send_signal(signal.SIGSTOP)
-            wait_until("two leases pass", waited(2 * SHORT["lease_seconds"]))
+            wait_until("more than a lease passes", waited(1.5 * SHORT["lease_seconds"]))
             served.process.send_signal(signal.SIGCONT)
             assert job.record["state"] == "Running"
         gate.touch()
@@ -210,7 +210,7 @@ def test_a_node_that_is_silent_for_a_lease_loses_its_attempts(start: Start, tmp_
         assert second.attempt == 2
         job.final()
         assert api.attempts(job.seed["uuid"])[0]["cause"] == "agent_lost"
-        assert "not heard for 0.6 s" in job.seed["failed_log"]
+        assert "not heard for 1 s" in job.seed["failed_log"]
 
 
 def with_orphan(tmp_path: Path, *last: Step) -> tuple[Play, Path]:
