@@ -250,3 +250,14 @@ def test_packed_bodies_are_not_unpacked(quick: Api) -> None:
         "/arvados/v1/jobs", content=packed, headers={"Content-Encoding": "gzip"}
     )
     assert answer.status_code == 415
+
+
+@pytest.mark.rule("R40")
+@pytest.mark.parametrize("size", ["Content-Length: 200000000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("path", ["/arvados/v1/job_tasks", "/arvados/v1/jobs", "/agent/v1/sync"])
+def test_a_large_body_of_a_stranger_is_not_read(quick: Api, path: str, size: str) -> None:
+    """401 comes before a byte of the body: a made-up token fills no memory."""
+    with connect(quick) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer made-up\r\n{size}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jobtasks.api.answers import msgpack_answer
-from jobtasks.api.edge import Edge, require_token
+from jobtasks.api.edge import Edge
 from jobtasks.api.hub import Bell
 from jobtasks.api.parsing import read_body
 from jobtasks.core.errors import MalformedRequest
@@ -101,7 +101,7 @@ class Agents:
         )
 
     async def _message(self, request: Request, decoder: msgspec.msgpack.Decoder[M]) -> M:
-        require_token(request)
+        self.edge.admit_body(request)
         body = await read_body(request, MESSAGE_BYTES_MAX)
         try:
             return decoder.decode(body)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
-from jobtasks.api.edge import Edge, require_token
+from jobtasks.api.edge import Edge
 from jobtasks.api.parsing import Body, parse_fields, parse_record, read_body
 from jobtasks.api.rendering import render_page, select
 from jobtasks.core.filters import Query, parse_query, parse_select
@@ -126,7 +126,7 @@ class Collection(Generic[R]):
 
     async def record(self, request: Request) -> Body:
         """Return the record that a request brings."""
-        require_token(request)
+        self.edge.admit_body(request)
         fields = parse_fields(self.resource, request, self.settings)
         if fields is not None:
             return fields

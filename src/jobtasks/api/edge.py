@@ -22,6 +22,8 @@ from jobtasks.store.base import Store, Tx
 
 T = TypeVar("T")
 Work = Callable[[Context, Caller], T]
+STRANGERS_BYTES_MAX = 64 * 1024
+"""The largest body that is read before its sender is known."""
 READERS = 8
 """Threads that read: each has a connection to the database of its own."""
 
@@ -81,6 +83,16 @@ class Edge:
         self._noting: set[str] = set()
         """Tokens whose use is about to be noted."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+
+    def admit_body(self, request: Request) -> None:
+        """Refuse a body before it is read: any without a token, a large one without a valid one.
+
+        The token of a small body is judged in the transaction that uses it, and there alone.
+        """
+        require_token(request)
+        announced = request.headers.get("content-length", "")
+        if not announced.isdigit() or int(announced) > STRANGERS_BYTES_MAX:
+            self.glance(request, lambda ctx, caller: None)
 
     async def read(self, request: Request, work: Work[T]) -> T:
         """Run `work` on a snapshot, in a thread."""

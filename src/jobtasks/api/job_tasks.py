@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
-from jobtasks.api.edge import Edge, require_token
+from jobtasks.api.edge import Edge
 from jobtasks.api.parsing import Body, parse_fields, parse_records, read_body
 from jobtasks.api.ranges import Span, asked_span, range_headers
 from jobtasks.api.rendering import render_attempt, render_task
@@ -69,7 +69,7 @@ class JobTasks(Collection[TaskRecord]):
         return self.answer(task, names)
 
     async def _records(self, request: Request) -> Body:
-        require_token(request)
+        self.edge.admit_body(request)
         fields = parse_fields(self.resource, request, self.settings)
         if fields is not None:
             return fields

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
-from jobtasks.api.edge import Edge, require_token
+from jobtasks.api.edge import Edge
 from jobtasks.api.parsing import Body, read_arguments
 from jobtasks.api.rendering import render_job, render_levels
 from jobtasks.core.errors import Invalid
@@ -153,7 +153,7 @@ class Jobs(Collection[JobRecord]):
             yield "".join(pieces).encode()
 
     async def _arguments(self, request: Request) -> dict[str, Any]:
-        require_token(request)
+        self.edge.admit_body(request)
         return await read_arguments(request, self.settings)
 
 
