@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,16 +146,3 @@ async def readable(pidfd: int) -> None:
     finally:
         loop.remove_reader(watched)
         os.close(watched)
-
-
-def keeper_command(
-    url: str, token_file: Path, node_dir: Path, slots: int | None, pass_env: Sequence[str]
-) -> list[str]:
-    """Return the command line of the embedded node's keeper."""
-    command = [sys.executable, "-m", "jobtasks.agent.keeper", "--server", url]
-    command += ["--token-file", str(token_file), "--node-dir", str(node_dir)]
-    if slots is not None:
-        command += ["--slots", str(slots)]
-    for name in pass_env:
-        command += ["--pass-env", name]
-    return command

@@ -25,11 +25,12 @@ from jobtasks.api.edge import Edge
 from jobtasks.api.hub import Hub
 from jobtasks.api.jsonlog import log_to_stderr
 from jobtasks.api.manager import manage
-from jobtasks.api.node import EmbeddedNode, keeper_command
+from jobtasks.api.node import EmbeddedNode
 from jobtasks.api.state_dir import StartRefused, StateDir
 from jobtasks.core.errors import JobTasksError
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.settings import Settings
+from jobtasks.engines.local import keeper_command
 from jobtasks.service import setup
 from jobtasks.service.context import World
 from jobtasks.store.sqlite import SqliteStore

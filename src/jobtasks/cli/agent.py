@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
+from pathlib import Path
 
 import click
+
+from jobtasks.engines.local import keeper_command
 
 
 @click.command(name="agent")
@@ -21,9 +23,5 @@ def command(
 
     This process becomes the keeper, which starts the agent and starts it again when it dies.
     """
-    words = [sys.executable, "-m", "jobtasks.agent.keeper"]
-    words += ["--server", server, "--token-file", token_file, "--node-dir", node_dir]
-    words += ["--slots", str(slots)] if slots else []
-    for name in pass_env:
-        words += ["--pass-env", name]
-    os.execv(sys.executable, words)
+    words = keeper_command(server, Path(token_file), Path(node_dir), slots, pass_env)
+    os.execv(words[0], words)

@@ -1,0 +1,23 @@
+"""The engine of this machine: an agent is placed by starting its keeper."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def keeper_command(
+    url: str, token_file: Path, node_dir: Path, slots: int | None, pass_env: Sequence[str]
+) -> list[str]:
+    """Return the command line of a node's keeper, which starts and watches the agent.
+
+    `slots` None: as many as the machine has cores. `pass_env` names variables that tasks inherit.
+    """
+    command = [sys.executable, "-m", "jobtasks.agent.keeper", "--server", url]
+    command += ["--token-file", str(token_file), "--node-dir", str(node_dir)]
+    if slots is not None:
+        command += ["--slots", str(slots)]
+    for name in pass_env:
+        command += ["--pass-env", name]
+    return command
