@@ -12,6 +12,8 @@ from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.settings import Settings
 from jobtasks.store.base import Tx
 
+MICROSECONDS = 1_000_000
+
 
 @dataclass(slots=True)
 class World:
@@ -42,6 +44,11 @@ class Context:
     """Whom to wake after the commit: "nodes", "manager", or a job's uuid."""
     measured: list[tuple[str, str, float]] = field(default_factory=list)
     """What is to be counted after the commit: name, label's value, amount (api/meters.py)."""
+
+    @property
+    def lease_until(self) -> int:
+        """When a lease ends that is given now, in Unix microseconds (R33)."""
+        return self.now + round(self.settings.lease_seconds * MICROSECONDS)
 
     @property
     def settings(self) -> Settings:

@@ -61,21 +61,20 @@ class BatchRow(NamedTuple):
     ready: int
 
 
-def record_end(ctx: Context, ledger: Ledger, ended: Ended, node_id: int) -> bool:
-    """Record how an attempt ended, once; return whether it is on record (now or before).
+def record_end(ctx: Context, ledger: Ledger, ended: Ended, node_id: int) -> None:
+    """Record how an attempt ended, once; what is on record already stays as it is.
 
-    An attempt of another node is none of this agent's business and is acknowledged unseen.
+    An attempt of another node is none of this agent's business and is passed over.
     """
     facts = ctx.tx.one(EndFacts, "attempt_end_facts", attempt_id=ended.attempt)
     if facts is None or facts.node_id != node_id or facts.state == AttemptState.ENDED:
-        return True
+        return
     ledger.live[facts.job_id] -= 1
     ledger.touch(facts.job_id)
     if facts.state == AttemptState.STOPPING:
         _record_gone(ctx, ended)
     else:
         _decide(ctx, ledger, facts, ended)
-    return True
 
 
 def _record_gone(ctx: Context, ended: Ended) -> None:

@@ -112,7 +112,7 @@ def join(ctx: Context, caller: Caller, message: Join) -> Joined:
         "agent_add",
         node_id=node_id,
         incarnation=message.incarnation,
-        lease_until=_lease_until(ctx),
+        lease_until=ctx.lease_until,
         now=ctx.now,
     )
     ctx.tx.run("node_update", node_id=node_id, agent_id=agent_id, now=ctx.now, **_size_of(message))
@@ -178,7 +178,7 @@ def sync(ctx: Context, caller: Caller, message: Sync) -> Orders:
         "agent_renew",
         agent_id=message.agent,
         number=message.number,
-        lease_until=_lease_until(ctx),
+        lease_until=ctx.lease_until,
     ):
         return Orders(message.number, stale=True)
     ctx.measured.append(("lease_renewals", "", 1))
@@ -365,7 +365,3 @@ def _stop_avoiding(ctx: Context) -> None:
     """Let no task wait for another node where only one is left, or none (R12)."""
     if len(fleet.usable_nodes(ctx)) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
         ctx.wake.add("nodes")
-
-
-def _lease_until(ctx: Context) -> int:
-    return ctx.now + round(ctx.settings.lease_seconds * MICROSECONDS)

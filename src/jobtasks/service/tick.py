@@ -46,7 +46,7 @@ class LostAttempt(NamedTuple):
 
 def take_over(ctx: Context, holder: str) -> int:
     """Become the manager; return the term, which is higher than any before."""
-    return int(ctx.tx.value("manager_take", holder=holder, held_until=_lease_until(ctx)))
+    return int(ctx.tx.value("manager_take", holder=holder, held_until=ctx.lease_until))
 
 
 def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
@@ -58,10 +58,10 @@ def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
     Raises:
         LostManager: a higher term exists; nothing was done.
     """
-    if not ctx.tx.run("manager_renew", term=term, held_until=_lease_until(ctx)):
+    if not ctx.tx.run("manager_renew", term=term, held_until=ctx.lease_until):
         raise LostManager
     if gap:
-        ctx.tx.run("agents_spare", lease_until=_lease_until(ctx))
+        ctx.tx.run("agents_spare", lease_until=ctx.lease_until)
         ctx.tx.run("attempts_spare", now=ctx.now)
     expire(ctx)
     more = ripen(ctx) == RIPEN_MAX
@@ -114,7 +114,3 @@ def sweep(ctx: Context) -> bool:
 def _next_due(ctx: Context) -> int | None:
     not_before = ctx.tx.value("requeue_next")
     return None if not_before is None else max(0, int(not_before) - ctx.now)
-
-
-def _lease_until(ctx: Context) -> int:
-    return ctx.now + round(ctx.settings.lease_seconds * MICROSECONDS)
