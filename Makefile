@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
-.PHONY: help setup run test check tests lock bench torture clean
+.PHONY: help setup packages run test check tests lock bench torture clean
 
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -19,10 +19,19 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+packages: ## the Debian packages that tests use; without root they are only named
+	@missing=$$(for name in $$(cat tests/debian-packages.txt); do \
+		dpkg-query -W -f '$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || echo $$name; done); \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing" $$missing; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "tests that need these packages are skipped:" $$missing >&2; fi
+
 run: setup ## run the main job: hash the Python standard library, one task per file
 	@$(BIN)/python examples/parallel_hash/demo.py $(STDLIB)
 
-test: setup check tests ## lint, types and every test
+test: setup packages check tests ## lint, types and every test
 
 check: setup ## lint and types
 	@$(BIN)/ruff check .
