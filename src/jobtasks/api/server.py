@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import random
 import secrets
@@ -27,6 +26,7 @@ from jobtasks.api.jsonlog import log_to_stderr
 from jobtasks.api.manager import manage
 from jobtasks.api.node import EmbeddedNode
 from jobtasks.api.state_dir import StartRefused, StateDir
+from jobtasks.core.addresses import is_loopback, url_of
 from jobtasks.core.errors import JobTasksError
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.settings import Settings
@@ -62,6 +62,8 @@ class ServeOptions:
     """At TERM leave running attempts to the next server."""
     pass_env: tuple[str, ...] = ()
     """Names of variables that tasks inherit."""
+    external_url: str = ""
+    """What clients call the server, ``https://HOST[:PORT]``; "": as it listens."""
 
 
 def serve(options: ServeOptions, settings: Settings | None = None) -> int:
@@ -94,10 +96,7 @@ def _serve(options: ServeOptions, settings: Settings) -> int:
 
 def _refuse_open_network(host: str) -> None:
     """Refuse an address that others can reach: tokens would cross the network readably."""
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    if host != "localhost":
+    if not is_loopback(host):
         raise StartRefused(f"cannot listen on {host}: without TLS only on a loopback address")
 
 
@@ -162,6 +161,7 @@ class ServerProcess:
             token_key=self._state.secret_key(),
             random=random.random,
             log_dir=self._state.logs,
+            external_url=self._options.external_url or _url(self._listener),
         )
 
     async def _serve(self, edge: Edge) -> None:
@@ -225,4 +225,4 @@ def http_config(edge: Edge) -> uvicorn.Config:
 
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return url_of("http", host, port)

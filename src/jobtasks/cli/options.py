@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from jobtasks.cli.state import StateDirectory, default_state_path
+from jobtasks.core.addresses import base_url
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -96,3 +97,18 @@ class ListenAddress(click.ParamType[tuple[str, int]]):
         if not colon or not host or not port.isdecimal() or int(port) > 65535:
             self.fail(f"{value!r} is not HOST:PORT", param, ctx)
         return host.strip("[]"), int(port)
+
+
+class ServerAddress(click.ParamType[str]):
+    """``http(s)://HOST[:PORT]``, without a path."""
+
+    name = "URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The address without a slash at its end; anything else is a usage error."""
+        if not value:
+            return ""
+        try:
+            return base_url(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jobtasks.cli.embedded import end_with_parent
-from jobtasks.cli.options import Assignment, ListenAddress, state_option
+from jobtasks.cli.options import Assignment, ListenAddress, ServerAddress, state_option
 from jobtasks.cli.state import StateDirectory
 from jobtasks.core.settings import Settings
 
@@ -40,6 +40,12 @@ def chosen_settings(
     show_default=True,
     help="Where to accept; port 0 takes a free one.",
 )
+@click.option(
+    "--external-url",
+    type=ServerAddress(),
+    default="",
+    help="What clients call this server, if not as it listens.",
+)
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time here; default: cores.")
 @click.option("--no-agent", is_flag=True, help="Run no tasks on this machine.")
 @click.option("--handover", is_flag=True, help="At TERM leave the tasks to the next server.")
@@ -56,6 +62,7 @@ def chosen_settings(
 def command(
     state: StateDirectory,
     listen: tuple[str, int],
+    external_url: str,
     slots: int | None,
     no_agent: bool,
     handover: bool,
@@ -82,6 +89,7 @@ def command(
             agent=not no_agent,
             handover=handover,
             pass_env=pass_env,
+            external_url=external_url,
         ),
         settings,
     )

@@ -27,6 +27,9 @@ class World:
     """Uniform in [0, 1)."""
     log_dir: Path
     """Where attempts' logs are kept."""
+    external_url: str = "http://localhost"
+    """What clients call the server, ``http(s)://HOST[:PORT]`` without a slash at its end: as it was
+    configured, else as it listens; never what a request says."""
     engine: str = "local"
     random_below: Callable[[int], int] = secrets.randbelow
     """Where new tokens' secrets come from."""
