@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobtasks.cli.problems import ExitCode, exit_code_of, hint_of
 from jobtasks.core.errors import JobTasksError
@@ -22,6 +23,7 @@ COMMANDS = {
     "token": "Make, list and revoke what lets people and programs in.",
     "serve": "Run the server.",
     "agent": "Run tasks of a server on this machine.",
+    "completion": "Print what lets a shell complete these commands.",
 }
 """Every subcommand, in the order of ``--help``; each lives in the module of its name."""
 
@@ -40,6 +42,15 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"jobtasks.cli.{name}")
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so, without importing any: a Tab is answered at once."""
+        found = [
+            CompletionItem(name, help=text)
+            for name, text in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, context, incomplete)]
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """One line each, without importing any."""
