@@ -87,8 +87,13 @@ def explain(program: str, error: OSError) -> str:
     if path is None or not os.path.lexists(path):
         where = "" if "/" in program else " (looked for on PATH)"
         return f"no such file: {program}{where}"
+    if not Path(path).exists():
+        return f"{error.strerror}: {path} is a link that leads nowhere"
     if Path(path).is_dir():
         return f"not executable: {path} is a directory"
+    # Nothing else is opened below: who opens a pipe waits for ever.
+    if not Path(path).is_file():
+        return f"not executable: {path} is neither a program nor a script"
     if error.errno == errno.EACCES and not os.access(path, os.X_OK):
         return f"not executable: {path}"
     interpreter = _interpreter(path)

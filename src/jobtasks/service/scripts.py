@@ -39,6 +39,8 @@ def _check_file(script: str, script_version: str) -> None:
         raise Invalid(f"script {script} does not exist in {script_version}")
     if path.is_dir():
         raise Invalid(f"script {script} is a directory, not an executable file")
+    if not path.is_file():
+        raise Invalid(f"script {script} is not a file")
     if not os.access(path, os.X_OK):
         raise Invalid(f"script {script} is not executable: chmod +x {path}")
 
