@@ -60,6 +60,9 @@ class Agents:
             )
             if not message.leaving:
                 orders = await self._held(request, message, orders, bell, arrived)
+        trust = self.edge.world.trust
+        if trust is not None and trust.mark != message.trust:
+            orders.trust = trust
         return msgpack_answer(orders)
 
     async def _held(

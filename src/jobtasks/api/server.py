@@ -11,7 +11,7 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +23,25 @@ from jobtasks.api.connection import bounded_by
 from jobtasks.api.edge import Edge
 from jobtasks.api.hub import Hub
 from jobtasks.api.jsonlog import log_to_stderr
+from jobtasks.api.listeners import (
+    BACKLOG,
+    Secure,
+    TlsOptions,
+    listen,
+    local_url,
+    open_certificates,
+    outer_url,
+    refuse_open_network,
+    trust_of,
+)
 from jobtasks.api.manager import manage
 from jobtasks.api.node import EmbeddedNode
 from jobtasks.api.state_dir import StartRefused, StateDir
-from jobtasks.core.addresses import is_loopback, url_of
 from jobtasks.core.errors import JobTasksError
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.settings import Settings
 from jobtasks.engines.local import keeper_command
+from jobtasks.protocol.messages import Trust
 from jobtasks.service import setup
 from jobtasks.service.context import World
 from jobtasks.store.sqlite import SqliteStore
@@ -38,7 +49,8 @@ from jobtasks.store.sqlite import SqliteStore
 REFUSED = 125
 KEEP_ALIVE_SECONDS = 75
 """Longer than any client keeps an idle connection, so that none is closed under a request."""
-BACKLOG = 1024
+LOOK_SECONDS = 60.0
+"""How often is looked whether the certificate should be another."""
 LEAVE_SECONDS = 5.0
 """How long answers that are under way may take when the server ends, and beyond the grace of R21
 what the agent has to report its ends."""
@@ -64,6 +76,10 @@ class ServeOptions:
     """Names of variables that tasks inherit."""
     external_url: str = ""
     """What clients call the server, ``https://HOST[:PORT]``; "": as it listens."""
+    allow_plain_http: bool = False
+    """Listen without TLS where others can read along, too."""
+    tls: TlsOptions | None = None
+    """Where and how to accept https beside plain http."""
 
 
 def serve(options: ServeOptions, settings: Settings | None = None) -> int:
@@ -80,33 +96,30 @@ def serve(options: ServeOptions, settings: Settings | None = None) -> int:
 
 
 def _serve(options: ServeOptions, settings: Settings) -> int:
-    _refuse_open_network(options.host)
+    if not options.allow_plain_http:
+        refuse_open_network(options.host)
     with contextlib.ExitStack() as stack:
         state = StateDir(options.state)
         stack.callback(state.close)
-        listener = stack.enter_context(_listen(options.host, options.port))
+        listener = stack.enter_context(listen(options.host, options.port))
+        secure = _open_secure(options, state, stack)
         store = _open_store(state.database)
         stack.callback(store.close)
-        process = ServerProcess(options, settings, state, store, listener)
+        process = ServerProcess(options, settings, state, store, listener, secure)
         log_to_stderr()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(process.run())
     return 0
 
 
-def _refuse_open_network(host: str) -> None:
-    """Refuse an address that others can reach: tokens would cross the network readably."""
-    if not is_loopback(host):
-        raise StartRefused(f"cannot listen on {host}: without TLS only on a loopback address")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StartRefused(f"cannot listen on {host}:{port}: {reason}") from None
+def _open_secure(
+    options: ServeOptions, state: StateDir, stack: contextlib.ExitStack
+) -> Secure | None:
+    if options.tls is None:
+        return None
+    certificates = open_certificates(options.tls, state.tls, options.external_url)
+    listener = stack.enter_context(listen(options.tls.host, options.tls.port))
+    return Secure(listener, certificates, outer_url("https", options.tls.host, listener))
 
 
 def _open_store(path: Path) -> SqliteStore:
@@ -117,7 +130,39 @@ def _open_store(path: Path) -> SqliteStore:
 
 
 class HttpServer(uvicorn.Server):
-    """The HTTP server without its own idea of signals."""
+    """The HTTP server without its own idea of signals, on plain listeners and one with TLS."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        secure: Secure | None = None,
+        handshake_seconds: float = 10.0,
+    ) -> None:
+        super().__init__(config)
+        self._secure = secure
+        self._handshake_seconds = handshake_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept."""
+        await super().startup(sockets)
+        if self._secure is None:
+            return
+        self.started = False
+        secured = await asyncio.get_running_loop().create_server(
+            self._connection,
+            sock=self._secure.listener,
+            ssl=self._secure.certificates.context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=self._handshake_seconds,
+            ssl_shutdown_timeout=LEAVE_SECONDS,
+        )
+        self.servers.append(secured)
+        self.started = True
+
+    def _connection(self) -> asyncio.Protocol:
+        """Return what serves a connection, as the plain listeners have it (R40)."""
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state={})
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -135,12 +180,14 @@ class ServerProcess:
         state: StateDir,
         store: SqliteStore,
         listener: socket.socket,
+        secure: Secure | None = None,
     ) -> None:
         self._options = options
         self._settings = settings
         self._state = state
         self._store = store
         self._listener = listener
+        self._secure = secure
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -161,21 +208,38 @@ class ServerProcess:
             token_key=self._state.secret_key(),
             random=random.random,
             log_dir=self._state.logs,
-            external_url=self._options.external_url or _url(self._listener),
+            external_url=self._external_url(),
+            trust=self._trust(),
         )
 
+    def _external_url(self) -> str:
+        if self._options.external_url:
+            return self._options.external_url
+        if self._secure:
+            return self._secure.url
+        return outer_url("http", self._options.host, self._listener)
+
+    def _trust(self) -> Trust | None:
+        """Return what agents hand on; None: tasks use the address that their agent uses."""
+        if not self._secure and not self._options.external_url:
+            return None
+        certificates = self._secure.certificates if self._secure else None
+        return trust_of(self._external_url(), certificates)
+
     async def _serve(self, edge: Edge) -> None:
-        http = HttpServer(http_config(edge))
+        http = HttpServer(http_config(edge), self._secure, self._settings.head_seconds)
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         managing = asyncio.create_task(manage(edge))
         while not http.started and not serving.done():
             await asyncio.sleep(0.001)
-        url = _url(self._listener)
-        self._state.write_url(url)
+        url = local_url(self._listener)
+        self._state.write_url(url, self._secure.url if self._secure else None)
+        renewing = asyncio.create_task(self._renew(edge.world))
         node = self._node(url)
         watching = asyncio.create_task(node.watch()) if self._options.agent else None
         print(f"ready {url}", flush=True)
-        logger.info("serving", extra={"url": url, "state": str(self._state.path)})
+        extra = {"url": url, "clients": edge.world.external_url, "state": str(self._state.path)}
+        logger.info("serving", extra=extra)
         await self._until_stopped(serving, managing)
         await self._end_node(node)
         edge.hub.close()
@@ -183,9 +247,25 @@ class ServerProcess:
         await serving
         if watching is not None:
             watching.cancel()
+        renewing.cancel()
         self._state.forget_url()
         await managing
         logger.info("ended in good order")
+
+    async def _renew(self, world: World) -> None:
+        """Take new certificates when there are any, at HUP at once."""
+        if self._secure is None:
+            return
+        told = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, told.set)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await told.wait()
+            told.clear()
+            # In a thread: names are looked up, files are read.
+            if await asyncio.to_thread(self._secure.certificates.look):
+                world.trust = self._trust()
 
     async def _until_stopped(self, *needed: asyncio.Task[None]) -> None:
         """Return when told to stop, or when a part without which nothing works has ended."""
@@ -221,8 +301,3 @@ def http_config(edge: Edge) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(LEAVE_SECONDS),
     )
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return url_of("http", host, port)

@@ -55,6 +55,11 @@ class StateDir:
         return self._directory("node")
 
     @property
+    def tls(self) -> Path:
+        """Where the server keeps an authority and certificates of its own."""
+        return self._directory("tls")
+
+    @property
     def agent_token_file(self) -> Path:
         """Where an agent finds its token."""
         return self.path / "agent.token"
@@ -71,15 +76,19 @@ class StateDir:
         """Return the token of the admin or of agents; made once."""
         return self._kept(f"{role}.token", lambda: make_token(secrets.randbelow))
 
-    def write_url(self, url: str) -> None:
+    def write_url(self, url: str, secure_url: str | None = None) -> None:
         """Say where the server serves: to clients, and to the embedded node."""
+        self.forget_url()
+        if secure_url:
+            write_private(self.path / "url.https", secure_url + "\n")
         write_private(self.path / "url", url + "\n")
         write_private(self.node / "server.url", url + "\n")
 
     def forget_url(self) -> None:
         """Say that nobody serves here now; the node keeps the address it knows."""
-        with contextlib.suppress(OSError):
-            (self.path / "url").unlink()
+        for name in ("url", "url.https"):
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink()
 
     def close(self) -> None:
         """Let another server have the directory."""

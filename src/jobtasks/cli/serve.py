@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from jobtasks.api.listeners import TlsOptions
 from jobtasks.cli.embedded import end_with_parent
 from jobtasks.cli.options import Assignment, ListenAddress, ServerAddress, state_option
 from jobtasks.cli.state import StateDirectory
+from jobtasks.cli.tls import tls_options
 from jobtasks.core.settings import Settings
 
 
@@ -46,6 +48,12 @@ def chosen_settings(
     default="",
     help="What clients call this server, if not as it listens.",
 )
+@tls_options
+@click.option(
+    "--allow-plain-http",
+    is_flag=True,
+    help="Let --listen be an address that others reach: they can read tokens along the way.",
+)
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time here; default: cores.")
 @click.option("--no-agent", is_flag=True, help="Run no tasks on this machine.")
 @click.option("--handover", is_flag=True, help="At TERM leave the tasks to the next server.")
@@ -63,6 +71,8 @@ def command(
     state: StateDirectory,
     listen: tuple[str, int],
     external_url: str,
+    tls: TlsOptions | None,
+    allow_plain_http: bool,
     slots: int | None,
     no_agent: bool,
     handover: bool,
@@ -90,6 +100,8 @@ def command(
             handover=handover,
             pass_env=pass_env,
             external_url=external_url,
+            tls=tls,
+            allow_plain_http=allow_plain_http,
         ),
         settings,
     )

@@ -27,9 +27,22 @@ def base_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def netloc_of(url: str) -> str:
+    """Return ``HOST[:PORT]`` of an address, as it stands there."""
+    return urlsplit(url).netloc
+
+
 def host_of(url: str) -> str:
     """Return the host that an address names, an IPv6 one without brackets."""
     return urlsplit(url).hostname or ""
+
+
+def plain_name(host: str) -> str:
+    """Return the one spelling of a host name or an IP address."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower()
 
 
 def is_loopback(host: str) -> bool:

@@ -130,6 +130,8 @@ class Sync(msgspec.Struct, omit_defaults=True):
     """UUIDs of the jobs whose `JobBrief` this agent holds or whose JOB_WORK exists."""
     wait_seconds: float = 0.0
     """How long the server may hold the answer back when it has nothing to order."""
+    trust: str = ""
+    """`Trust.mark` of what the agent was last told."""
     leaving: bool = False
     """The agent has ended everything and goes; its lease ends with this sync."""
 
@@ -183,6 +185,20 @@ class Stop(msgspec.Struct, omit_defaults=True):
     """The server has closed its record already: end it, do not report it."""
 
 
+class Trust(msgspec.Struct):
+    """What tasks need to call the server as clients of Arvados do: by https, at a known address.
+
+    Not in `Joined`: certificates change while agents live.
+    """
+
+    mark: str
+    """Changes with the rest."""
+    api_host: str
+    """``HOST[:PORT]`` (ARVADOS_API_HOST)."""
+    authorities: str
+    """PEM of the certificates that a client needs beside what its system trusts; may be empty."""
+
+
 class Orders(msgspec.Struct, omit_defaults=True):
     """The server's answer to `Sync`, sent after its transaction is on disk."""
 
@@ -209,6 +225,8 @@ class Orders(msgspec.Struct, omit_defaults=True):
     """Jobs of `Sync.jobs_known` that are final: forget them and remove their JOB_WORK."""
     follow: list[int] = []
     """Running attempts whose log somebody reads now: push what there is."""
+    trust: Trust | None = None
+    """What holds now, when `Sync.trust` named something else; it holds for `start` already."""
 
 
 class LogChunk(msgspec.Struct, omit_defaults=True):

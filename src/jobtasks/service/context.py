@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.settings import Settings
+from jobtasks.protocol.messages import Trust
 from jobtasks.store.base import Tx
 
 MICROSECONDS = 1_000_000
@@ -30,6 +31,8 @@ class World:
     external_url: str = "http://localhost"
     """What clients call the server, ``http(s)://HOST[:PORT]`` without a slash at its end: as it was
     configured, else as it listens; never what a request says."""
+    trust: Trust | None = None
+    """What agents hand on to tasks; None: tasks call the server as their agent does."""
     engine: str = "local"
     random_below: Callable[[int], int] = secrets.randbelow
     """Where new tokens' secrets come from."""
