@@ -47,6 +47,11 @@ class Server:
         `body` is a JSON value, or bytes that already are JSON. Raises `Refused` (or one of its
         kinds) when the server says no, `ServerAway` when the patience is over.
         """
+        answer = self.exchange(method, target, body)
+        return json.loads(answer) if answer else None
+
+    def exchange(self, method: str, target: str, body: Any = None) -> bytes:
+        """Do the same; the answer's bytes."""
         content = body if isinstance(body, bytes) else _encoded(body)
         fields = self._fields(method)
         started_at = time.monotonic()
@@ -54,7 +59,7 @@ class Server:
         while True:
             outcome, wanted = self._try(method, target, fields, content)
             if isinstance(outcome, Answer):
-                return _value(outcome)
+                return _content(outcome)
             left = self.patience_seconds - (time.monotonic() - started_at)
             if left <= 0:
                 raise ServerAway(
@@ -105,9 +110,9 @@ def _retry_after(answer: Answer) -> float:
     return min(float(text), 60.0) if text.isdigit() else 0.0
 
 
-def _value(answer: Answer) -> Any:
+def _content(answer: Answer) -> bytes:
     if 200 <= answer.status < 300:
-        return json.loads(answer.body) if answer.body else None
+        return answer.body
     raise _refusal(answer)
 
 

@@ -79,6 +79,10 @@ class Job(Record):
                 return
             last = page[-1]["qsequence"]
 
+    def attachment(self) -> bytes:
+        """What the job's owner attached to it; raises `NotFound` until that has arrived."""
+        return server().exchange("GET", f"/jobs/{self.uuid}/attachment")
+
     def _page(self, sequence: int | None, after: int) -> list[dict[str, Any]]:
         filters: list[list[Any]] = [["job_uuid", "=", self.uuid], ["qsequence", ">", after]]
         if sequence is not None:

@@ -264,6 +264,7 @@ def small(tmp_path: Path) -> Iterator[Api]:
         body_bytes_max=2000,
         bulk_body_bytes_max=10_000,
         bulk_tasks_max=20,
+        attachment_bytes_max=2000,
         record_bytes_max=500,
         depth_max=8,
         list_items_max=3,

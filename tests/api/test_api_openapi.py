@@ -94,6 +94,8 @@ class Targets:
         self.node = api.node(slots=2)
         self.running = api.job()
         self.attempt = self.node.next_assignment()
+        place = f"{BASE}/jobs/{self.running['uuid']}/attachment"
+        assert api.http.put(place, content=b"x").status_code == 200
         self.queued = ""
         user = {"user": {"username": "fuzzed", "email": "fuzzed@example.com"}}
         answer = api.http.post(f"{BASE}/users", json=user)

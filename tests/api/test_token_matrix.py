@@ -177,6 +177,9 @@ OPERATIONS = [
     Operation("GET /arvados/v1/jobs/{job}/output", reads()),
     Operation("GET /arvados/v1/jobs/{job}/levels", reads()),
     Operation("GET /arvados/v1/jobs/{job}/explain", reads()),
+    Operation("PUT /arvados/v1/jobs/{job}/attachment", job_changes(), lambda t: b"x"),
+    Operation("GET /arvados/v1/jobs/{job}/attachment", reads()),
+    Operation("GET /arvados/v1/jobs/{job}/logs", reads()),
     Operation("GET /arvados/v1/job_tasks", lists(), query=named("task")),
     Operation("POST /arvados/v1/job_tasks", CREATES_TASKS, lambda t: {"job_uuid": t.job}),
     Operation("GET /arvados/v1/job_tasks/{task}", reads()),
@@ -288,6 +291,7 @@ class World:
         """Return a new running job of somebody, whose first task has created another."""
         user, client = self.people[name]
         job = self.post(client, "post", "jobs", {"command": ["true"]})["uuid"]
+        assert client.put(f"{BASE}/jobs/{job}/attachment", content=b"x").status_code == 200
         assignment = self._assigned(job)
         self.node.push_log(assignment.attempt, b"")
         child = self.post(self.api.as_attempt(assignment), "post", "job_tasks", {})["uuid"]

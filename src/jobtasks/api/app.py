@@ -12,6 +12,7 @@ from jobtasks.api.agents import Agents
 from jobtasks.api.answers import json_answer
 from jobtasks.api.boundary import Boundary, on_crash, on_no_route, on_refusal
 from jobtasks.api.edge import Edge
+from jobtasks.api.job_files import JobFiles
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.api.jobs import Jobs
 from jobtasks.api.metrics import Metrics
@@ -31,6 +32,7 @@ def routes_of(edge: Edge) -> list[Route]:
         *JobTasks(edge).routes(),
         *Agents(edge).routes(),
         *Jobs(edge).routes(),
+        *JobFiles(edge).routes(),
         *Metrics(edge).routes(),
         *Users(edge).routes(),
         *Tokens(edge).routes(),

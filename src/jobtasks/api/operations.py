@@ -16,6 +16,7 @@ from jobtasks.core.resources import RESOURCES, Resource
 
 Json = dict[str, Any]
 PLAIN = "text/plain"
+BYTES = "application/octet-stream"
 OBJECT: Json = {"type": "object"}
 NULLABLE_TEXT: Json = {"type": ["string", "null"]}
 NULLABLE_COUNT: Json = {"type": ["integer", "null"]}
@@ -169,6 +170,9 @@ LOG = (
     _header("Range", "bytes=FIRST-LAST"),
 )
 LOG_STATUSES = {206: "The part that Range names.", 416: "The range lies outside of the log."}
+QSEQUENCES = _query(
+    "qsequences", TEXT, "A JSON list of numbers of tasks; the first of the job otherwise."
+)
 WAIT = _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for the job's end.")
 _MESSAGE = Details(answer={}, media=MSGPACK, body={}, media_in=MSGPACK)
 
@@ -185,6 +189,17 @@ SPECIAL: Mapping[str, Details] = {
         schemas.items(sequence=COUNT, todo=COUNT, running=COUNT, done=COUNT, failed=COUNT)
     ),
     f"GET {BASE}/jobs/{{uuid}}/explain": Details(REASONS),
+    f"PUT {BASE}/jobs/{{uuid}}/attachment": Details(
+        {
+            "type": "object",
+            "properties": {"attachment_bytes": COUNT},
+            "required": ["attachment_bytes"],
+        },
+        body={},
+        media_in=BYTES,
+    ),
+    f"GET {BASE}/jobs/{{uuid}}/attachment": Details(TEXT, BYTES),
+    f"GET {BASE}/jobs/{{uuid}}/logs": Details(TEXT, BYTES, parameters=(QSEQUENCES,)),
     f"POST {BASE}/job_tasks": Details(
         {"anyOf": [TASK, CREATED]},
         parameters=(SELECT, KEY),

@@ -45,6 +45,8 @@ class Settings:
     """One request body."""
     bulk_body_bytes_max: int = 256 * 1024 * 1024
     """The body of a bulk create of tasks."""
+    attachment_bytes_max: int = 256 * 1024 * 1024
+    """A job's attachment."""
     bulk_tasks_max: int = 100_000
     """Tasks in one bulk create."""
     depth_max: int = 64

@@ -16,6 +16,8 @@ STDOUT = b"o"
 STDERR = b"e"
 NOTE = b"n"
 """A remark of the agent's own: bytes that were dropped."""
+TASK = b"t"
+"""In answers with the logs of many tasks: JSON about the task whose frames follow."""
 
 
 def frame(stream: bytes, data: bytes) -> bytes:

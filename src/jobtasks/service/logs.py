@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from jobtasks.core.errors import Invalid
 from jobtasks.protocol.frames import HEADER, NOTE, STDERR, STDOUT
@@ -38,7 +38,12 @@ def streams_named(name: str | None) -> frozenset[bytes]:
 
 def log_path(log_dir: Path, attempt: AttemptRecord) -> Path:
     """Return where an attempt's log is kept."""
-    return log_dir / attempt.job_uuid / f"{attempt.task_uuid}.{attempt.number}.log"
+    return path_in(log_dir, attempt.job_uuid, attempt.task_uuid, attempt.number)
+
+
+def path_in(log_dir: Path, job_uuid: str, task_uuid: str, number: int) -> Path:
+    """Return where the log of one attempt of a task is kept."""
+    return log_dir / job_uuid / f"{task_uuid}.{number}.log"
 
 
 def remove_job_logs(log_dir: Path, job_uuid: str) -> None:
@@ -99,6 +104,40 @@ def log_size(path: Path, streams: frozenset[bytes]) -> int:
             return sum(length for length in _spans(file, streams))
     except FileNotFoundError:
         return 0
+
+
+class Extent(NamedTuple):
+    """How much of a log is here, in whole frames."""
+
+    file_bytes: int
+    output_bytes: int
+    """What the process wrote to both streams: without headers and remarks."""
+
+
+def extent_of(path: Path) -> Extent:
+    """Return how much there is of a log; nothing when there is no file."""
+    size = output = 0
+    try:
+        with path.open("rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            while len(header := file.read(HEADER.size)) == HEADER.size:
+                stream, length = HEADER.unpack(header)
+                if size + HEADER.size + length > end:
+                    break
+                size += HEADER.size + length
+                output += length if stream != NOTE else 0
+                file.seek(size)
+    except FileNotFoundError:
+        pass
+    return Extent(size, output)
+
+
+def read_frames(path: Path, file_bytes: int) -> Iterator[bytes]:
+    """Yield the first bytes of a log's file as it is, in pieces."""
+    with path.open("rb") as file:
+        while file_bytes and (piece := file.read(min(file_bytes, PIECE_BYTES))):
+            file_bytes -= len(piece)
+            yield piece
 
 
 def read_log(path: Path, streams: frozenset[bytes], start: int, stop: int) -> Iterator[bytes]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 from jobtasks.core import resources
 from jobtasks.core.errors import Forbidden, Invalid, NotFound, StaleAttempt
+from jobtasks.core.identifiers import task_id
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.core.verdict import with_progress
 from jobtasks.service import access, changes, creation
@@ -22,6 +24,7 @@ __all__ = [
     "create",
     "create_many",
     "delete",
+    "newest_attempts",
     "show",
     "update",
 ]
@@ -162,6 +165,27 @@ def attempts(ctx: Context, caller: Caller, uuid: str) -> list[AttemptRecord]:
     """Return every attempt of a task, first to last (R13)."""
     task = access.visible_task(ctx, caller, uuid)
     return ctx.tx.all(AttemptRecord, "attempts_of_task", task_id=task.id)
+
+
+class NewestAttempt(NamedTuple):
+    """The newest attempt of one task, as far as its log is concerned."""
+
+    id: int
+    task_uuid: str
+    qsequence: int
+    sequence: int
+    number: int
+    state: int
+    log_bytes: int
+
+
+def newest_attempts(
+    ctx: Context, caller: Caller, job_uuid: str, qsequences: list[int]
+) -> list[NewestAttempt]:
+    """Return the newest attempts of these tasks of a job, in this order; none of one without."""
+    job = access.visible_job(ctx, caller, job_uuid)
+    ids = [task_id(job.id, number) for number in qsequences]
+    return ctx.tx.all(NewestAttempt, "attempts_newest", task_ids=json.dumps(ids))
 
 
 def attempt(ctx: Context, caller: Caller, uuid: str, number: int | None) -> AttemptRecord:

@@ -10,6 +10,14 @@ LEFT JOIN tail AS l ON l.attempt_id = a.id
 WHERE a.task_id = :task_id
 ORDER BY a.number;
 
+-- attempts_newest: the newest attempt of each of these tasks, in their order
+SELECT a.id, t.uuid, t.id & 4294967295, t.sequence, a.number, a.state, a.log_bytes
+FROM json_each(:task_ids) AS w
+JOIN task AS t ON t.id = w.value
+JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
+JOIN attempt AS a ON a.id = t.attempt_id
+ORDER BY w.key;
+
 -- attempts_of_agent: these attempts, where they ran under this agent's node
 SELECT a.id, a.number, a.state, n.hostname, a.slot, a.memory_kib, a.assigned_at, a.started_at,
     a.ended_at, a.cause, a.exit_code, a.signal, a.peak_memory_kib, a.run_seconds, a.reason,
