@@ -92,6 +92,7 @@ class Targets:
         self.answers: dict[str, Counter[int]] = defaultdict(Counter)
         """How often each operation was answered with which status."""
         self.node = api.node(slots=2)
+        self.spare = api.node(slots=1)
         self.running = api.job()
         self.attempt = self.node.next_assignment()
         place = f"{BASE}/jobs/{self.running['uuid']}/attachment"
@@ -114,6 +115,8 @@ class Targets:
             return str(self.user)
         if path.startswith(f"{BASE}/api_client"):
             return str(self.api.http.post(f"{BASE}/api_client_authorizations").json()["uuid"])
+        if path.startswith(f"{BASE}/nodes") and method == "DELETE":
+            return self.gone_node()
         if not path.startswith(f"{BASE}/jobs"):
             return self.any_of(path.partition("/{uuid}")[0])
         if next(self.turn) % 3 == 0:
@@ -125,6 +128,13 @@ class Targets:
         if path.endswith("/retry"):
             self.api.http.post(f"{BASE}/jobs/{self.queued}/cancel")
         return self.queued
+
+    def gone_node(self) -> str:
+        """Return a node that nobody needs any more."""
+        self.spare.joined, self.spare.number = self.spare.join(1000), 0
+        self.spare.sync(leaving=True)
+        gone = self.api.get("nodes", filters='[["state","=","gone"]]', limit=1)["items"]
+        return str(gone[0]["uuid"])
 
     def any_of(self, collection: str) -> str:
         """Return the first of a collection that nothing more is known of here."""

@@ -6,6 +6,7 @@ route that has no row here fails the last test of this module.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,7 @@ class Target:
     child: str = "zzzzz-ot0gb-nobodyschildnob"
     user: str = "zzzzz-tpzed-nobodyatallnobo"
     token: str = "zzzzz-gj3su-nobodystokennob"
+    node: str = "zzzzz-7ekkf-nobodysnodenobo"
     spoken: str = ""
     """The secret of the attempt that runs the task."""
 
@@ -75,7 +77,7 @@ class Operation:
     def route(self) -> str:
         """The row's place in the table of routes."""
         call = self.call
-        for name in ("job", "task", "child", "user", "token"):
+        for name in ("job", "task", "child", "user", "token", "node"):
             call = call.replace(f"{{{name}}}", "{uuid}")
         return call
 
@@ -147,6 +149,20 @@ CREATES_TASKS = row(
     **AFTER_SCOPES,
 )
 ADMIN_CHANGES = row((403, 404, 404), admin=(200, 200, 404), agent=HIDDEN, **AFTER_SCOPES)
+READS_NODES = row((200, 200, 404), agent=HIDDEN, attempt=HIDDEN)
+"""Nodes belong to nobody: all people see them, administrators steer them."""
+
+
+def steers_nodes(allowed: Cell = 200) -> Row:
+    return row(
+        (403, 403, 404),
+        admin=(allowed, allowed, 404),
+        agent=HIDDEN,
+        attempt=HIDDEN,
+        **AFTER_SCOPES,
+    )
+
+
 FOR_AGENTS = row(DENIED, agent=alike(200))
 ONLY_PEOPLE = row(alike(200), agent=DENIED, attempt=DENIED, **AFTER_SCOPES)
 
@@ -211,6 +227,17 @@ OPERATIONS = [
         "DELETE /arvados/v1/api_client_authorizations/{token}",
         row(MINE, admin=(200, 200, 404), agent=HIDDEN, attempt=HIDDEN, **AFTER_SCOPES),
     ),
+    Operation(
+        "GET /arvados/v1/nodes",
+        row(("seen", "seen", "unseen"), agent=UNSEEN, attempt=UNSEEN),
+        query=named("node"),
+    ),
+    Operation("GET /arvados/v1/nodes/{node}", READS_NODES),
+    Operation("GET /arvados/v1/nodes/{node}/attempts", READS_NODES),
+    Operation("POST /arvados/v1/nodes/{node}/hold", steers_nodes(), lambda t: {"seconds": 9}),
+    Operation("POST /arvados/v1/nodes/{node}/drain", steers_nodes(), lambda t: {"reason": "x"}),
+    Operation("POST /arvados/v1/nodes/{node}/release", steers_nodes(), lambda t: {}),
+    Operation("DELETE /arvados/v1/nodes/{node}", steers_nodes(422)),
     Operation("POST /agent/v1/join", FOR_AGENTS, join),
     Operation(
         "POST /agent/v1/sync", FOR_AGENTS, lambda t: msgspec.msgpack.encode(Sync(999_999, 1))
@@ -232,6 +259,10 @@ class World:
         self.server = api.server
         self._opened: list[httpx.Client] = []
         self.node = self.api.node(slots=1000)
+        # Another one to be held and drained: the first is to go on.
+        idle = self.api.node(slots=1)
+        self.steered = api.get("nodes", filters='[["slots","=",1]]')["items"][0]["uuid"]
+        assert idle.running == {}
         root = self.api.get("users/current")["uuid"]
         self.people = {name: self.person(name) for name in ("user", "other", "inactive")}
         self.people["admin"] = (root, self.api.http)
@@ -296,7 +327,7 @@ class World:
         self.node.push_log(assignment.attempt, b"")
         child = self.post(self.api.as_attempt(assignment), "post", "job_tasks", {})["uuid"]
         token = self.new_token(user)["uuid"]
-        return Target(job, assignment.task, child, user, token, assignment.token)
+        return Target(job, assignment.task, child, user, token, self.steered, assignment.token)
 
     def _assigned(self, job: str) -> Assignment:
         seen: list[str] = []
@@ -322,7 +353,7 @@ class World:
             return Target()
         if role == "attempt" and whose == "other":
             other, sibling = self.targets["other"], self.targets["sibling"]
-            return Target(sibling.job, sibling.task, sibling.child, other.user, other.token)
+            return dataclasses.replace(sibling, user=other.user, token=other.token, spoken="")
         if whose == "other":
             return self.targets["other"]
         return self.targets[role if role in self.targets else "user"]

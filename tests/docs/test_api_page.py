@@ -63,6 +63,7 @@ def calls_of_page() -> set[tuple[str, str]]:
         ("Job tasks", "job_tasks"),
         ("Users", "users"),
         ("Tokens", "api_client_authorizations"),
+        ("Nodes", "nodes"),
     ],
 )
 def test_every_attribute_is_on_the_page(title: str, name: str) -> None:

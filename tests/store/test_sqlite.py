@@ -15,6 +15,7 @@ import pytest
 from jobtasks.core.errors import Unavailable
 from jobtasks.store import sqlite as module
 from jobtasks.store.base import Tx
+from jobtasks.store.records import NodeRecord
 from jobtasks.store.sqlite import GROUP_MAX, SqliteStore, migrate
 from jobtasks.store.statements import load_migrations
 
@@ -253,6 +254,32 @@ def test_migrations_are_applied_in_order_from_where_the_database_stands(
         assert connection.execute("PRAGMA user_version").fetchone() == (known,)
     assert connection.execute("SELECT count(*) FROM third").fetchone() == (1,)
     connection.close()
+
+
+def test_a_database_of_the_first_version_is_upgraded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in it stays, and is seen through the newest schema."""
+    first = load_migrations()[:1]
+    with monkeypatch.context() as older:
+        older.setattr(module, "load_migrations", lambda: first)
+        SqliteStore(path).close()
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "INSERT INTO node (id, uuid, lasting_id, hostname, slots, memory_kib, cores, scratch_mb,"
+        " agent_id, created_at, modified_at) VALUES (1, 'u', 'l', 'old', 2, 3, 4, 5, 7, 6, 6);"
+        "INSERT INTO agent (id, node_id, incarnation, lease_until, joined_at)"
+        " VALUES (7, 1, 'i', 9, 8);"
+    )
+    connection.close()
+    store = SqliteStore(path)
+    node = store.read(lambda tx: tx.one(NodeRecord, "node_by_uuid", uuid="u"))
+    store.close()
+    assert node is not None
+    assert (node.hostname, node.state, node.last_ping_at) == ("old", "live", 8)
+    fresh = path.with_name("fresh.db")
+    SqliteStore(fresh).close()
+    assert schema(path) == schema(fresh)
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(

@@ -16,6 +16,7 @@ from jobtasks.api.job_files import JobFiles
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.api.jobs import Jobs
 from jobtasks.api.metrics import Metrics
+from jobtasks.api.nodes import Nodes
 from jobtasks.api.openapi import Description
 from jobtasks.api.users import Tokens, Users
 from jobtasks.core.errors import JobTasksError
@@ -36,6 +37,7 @@ def routes_of(edge: Edge) -> list[Route]:
         *Metrics(edge).routes(),
         *Users(edge).routes(),
         *Tokens(edge).routes(),
+        *Nodes(edge).routes(),
         Route("/healthz", health, methods=["GET"]),
     ]
     return [*routes, *Description(routes).routes()]

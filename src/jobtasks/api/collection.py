@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
 from jobtasks.api.edge import Edge
-from jobtasks.api.parsing import Body, parse_fields, parse_record, read_body
+from jobtasks.api.parsing import Body, parse_fields, parse_record, read_arguments, read_body
 from jobtasks.api.rendering import render_page, select
 from jobtasks.core.filters import Query, parse_query, parse_select
 from jobtasks.core.resources import Resource
@@ -20,9 +20,9 @@ from jobtasks.core.settings import Settings
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.idempotency import Key, make_key
 from jobtasks.service.listing import Page
-from jobtasks.store.records import JobRecord, TaskRecord, TokenRecord, UserRecord
+from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
 
-R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord)
 BASE = "/arvados/v1"
 LARGE_BYTES = 64 * 1024
 """From this size on a body is decoded, or an answer rendered, outside the event loop's thread."""
@@ -34,9 +34,10 @@ class Methods(Generic[R]):
     """The service's methods for one resource."""
 
     page: Callable[[Context, Caller, Query], Page[R]]
-    create: Callable[[Context, Caller, dict[str, Any], Key | None], R]
     show: Callable[[Context, Caller, str], R]
     render: Callable[[R], dict[str, Any]]
+    create: Callable[[Context, Caller, dict[str, Any], Key | None], R] | None = None
+    """None: no client creates any."""
     update: Callable[..., R] | None = None
     """None: its records are never changed."""
     delete: Callable[[Context, Caller, str], R] | None = None
@@ -58,9 +59,10 @@ class Collection(Generic[R]):
         member = collection + "/{uuid}"
         routes = [
             Route(collection, self.index, methods=["GET"]),
-            Route(collection, self.create, methods=["POST"]),
             Route(member, self.show, methods=["GET"]),
         ]
+        if self.methods.create is not None:
+            routes.append(Route(collection, self.create, methods=["POST"]))
         if self.methods.update is not None:
             routes.append(Route(member, self.update, methods=["PUT", "PATCH"]))
         if self.methods.delete is not None:
@@ -83,10 +85,12 @@ class Collection(Generic[R]):
 
     async def create(self, request: Request) -> Response:
         """Create one record and answer with it."""
+        create = self.methods.create
+        assert create is not None, "there is no such route"
         body = await self.record(request)
         names = self.selected(request, body.parameters)
         record = await self.edge.write(
-            request, lambda ctx, caller: self.methods.create(ctx, caller, body.attributes, body.key)
+            request, lambda ctx, caller: create(ctx, caller, body.attributes, body.key)
         )
         return self.answer(record, names)
 
@@ -142,6 +146,11 @@ class Collection(Generic[R]):
         else:
             body = await self.edge.in_thread(parse, self.resource, raw, self.settings)
         return replace(body, key=make_key(request.headers.get("idempotency-key"), raw))
+
+    async def arguments(self, request: Request) -> dict[str, Any]:
+        """Return the arguments that a method's body brings."""
+        self.edge.admit_body(request)
+        return await read_arguments(request, self.settings)
 
     def selected(
         self, request: Request, parameters: Mapping[str, Any] | None = None

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge
-from jobtasks.api.parsing import Body, read_arguments
+from jobtasks.api.parsing import Body
 from jobtasks.api.rendering import render_job, render_levels
 from jobtasks.core.errors import Invalid
 from jobtasks.core.resources import RESOURCES
@@ -91,7 +91,7 @@ class Jobs(Collection[JobRecord]):
     async def cancel(self, request: Request) -> Response:
         """Cancel a job (R21)."""
         uuid = request.path_params["uuid"]
-        body = await self._arguments(request)
+        body = await self.arguments(request)
         reason = body.get("reason")
         if reason is not None and not isinstance(reason, str):
             raise Invalid("reason must be text")
@@ -104,7 +104,7 @@ class Jobs(Collection[JobRecord]):
     async def retry(self, request: Request) -> Response:
         """Queue a failed or cancelled job again, whole or some of its tasks (R23)."""
         uuid = request.path_params["uuid"]
-        body = await self._arguments(request)
+        body = await self.arguments(request)
         tasks = _uuids(body.get("job_tasks"))
         constraints = body.get("runtime_constraints")
         if constraints is not None and not isinstance(constraints, dict):
@@ -151,10 +151,6 @@ class Jobs(Collection[JobRecord]):
         while cursor is not None:
             pieces, cursor = await self._output_page(request, cursor)
             yield "".join(pieces).encode()
-
-    async def _arguments(self, request: Request) -> dict[str, Any]:
-        self.edge.admit_body(request)
-        return await read_arguments(request, self.settings)
 
 
 def _wait_seconds(value: str | None) -> float:

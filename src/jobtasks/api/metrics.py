@@ -41,6 +41,9 @@ def _of_census(found: Census) -> Iterator[str]:
     yield from _family(
         "jobtasks_tasks", "gauge", "Tasks by state.", _by("state", found.tasks.items())
     )
+    yield from _family(
+        "jobtasks_nodes", "gauge", "Nodes by state.", _by("state", found.nodes.items())
+    )
     gauges = (
         ("jobtasks_attempts_live", "Attempts that may have a process.", found.attempts_live),
         ("jobtasks_nodes_live", "Nodes whose agent is heard.", found.nodes_live),

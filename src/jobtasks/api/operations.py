@@ -150,6 +150,20 @@ ATTEMPTS = schemas.items(
     log_bytes=COUNT,
     log_dropped_bytes=COUNT,
 )
+NODE = schemas.reference(RESOURCES["nodes"])
+OCCUPYING = schemas.items(
+    slot=COUNT,
+    state=TEXT,
+    job_uuid=TEXT,
+    job_task_uuid=TEXT,
+    owner_uuid=TEXT,
+    sequence=COUNT,
+    qsequence=COUNT,
+    number=COUNT,
+    memory_kib=COUNT,
+    assigned_at=TEXT,
+    started_at=NULLABLE_TEXT,
+)
 REASONS: Json = {
     "type": "object",
     "properties": {"reasons": {"type": "array", "items": OBJECT}},
@@ -175,6 +189,13 @@ QSEQUENCES = _query(
 )
 WAIT = _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for the job's end.")
 _MESSAGE = Details(answer={}, media=MSGPACK, body={}, media_in=MSGPACK)
+
+
+def _steered(**properties: Json) -> Details:
+    return Details(
+        NODE, parameters=(SELECT,), body={"type": "object", "properties": properties}, example={}
+    )
+
 
 SPECIAL: Mapping[str, Details] = {
     f"GET {BASE}/jobs/{{uuid}}": Details(JOB, parameters=(WAIT, SELECT)),
@@ -217,6 +238,12 @@ SPECIAL: Mapping[str, Details] = {
     f"GET {BASE}/job_tasks/{{uuid}}/log": Details(
         TEXT, PLAIN, parameters=LOG, statuses=LOG_STATUSES
     ),
+    f"GET {BASE}/nodes/{{uuid}}/attempts": Details(OCCUPYING),
+    f"POST {BASE}/nodes/{{uuid}}/hold": _steered(
+        seconds={"type": ["number", "null"], "exclusiveMinimum": 0}, reason=NULLABLE_TEXT
+    ),
+    f"POST {BASE}/nodes/{{uuid}}/release": _steered(),
+    f"POST {BASE}/nodes/{{uuid}}/drain": _steered(reason=NULLABLE_TEXT),
     "POST /agent/v1/join": _MESSAGE,
     "POST /agent/v1/sync": _MESSAGE,
     "POST /agent/v1/logs": _MESSAGE,

@@ -17,16 +17,21 @@ from jobtasks.store.records import (
     AttemptRecord,
     JobRecord,
     LevelRecord,
+    NodeRecord,
+    OccupyingRecord,
     TaskRecord,
     TokenRecord,
     UserRecord,
 )
 
-R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord)
 JOB_KIND = RESOURCES["jobs"].kind
 TASK_KIND = RESOURCES["job_tasks"].kind
 USER_KIND = RESOURCES["users"].kind
 TOKEN_KIND = RESOURCES["api_client_authorizations"].kind
+NODE_KIND = RESOURCES["nodes"].kind
+SLURM_STATES = {"busy": "alloc", "idle": "idle", "down": "down"}
+"""What Arvados' nodes tell of themselves in `info`, by attribute `crunch_worker_state`."""
 TASK_WORDS = tuple(state.word for state in TaskState)
 MICROSECONDS = 1_000_000
 
@@ -206,6 +211,64 @@ def render_token(token: TokenRecord) -> dict[str, Any]:
         "scopes": _json(token.scopes),
         "label": token.label,
         "role": token.role,
+    }
+
+
+def render_node(node: NodeRecord) -> dict[str, Any]:
+    """Return a node's attributes, in the order of the resource table."""
+    return {
+        "href": f"/nodes/{node.uuid}",
+        "kind": NODE_KIND,
+        "etag": etag(node),
+        "uuid": node.uuid,
+        "owner_uuid": node.owner_uuid,
+        "created_at": render_time(node.created_at),
+        "modified_by_client_uuid": node.modified_by_client_uuid,
+        "modified_by_user_uuid": node.modified_by_user_uuid,
+        "modified_at": render_time(node.modified_at),
+        "hostname": node.hostname,
+        "domain": None,
+        "ip_address": None,
+        "slot_number": node.slot_number,
+        "first_ping_at": render_time(node.first_ping_at),
+        "last_ping_at": _time(node.last_ping_at),
+        "status": node.status,
+        "crunch_worker_state": node.crunch_worker_state,
+        "job_uuid": node.job_uuid,
+        "properties": _json(node.properties),
+        "info": {"slurm_state": SLURM_STATES[node.crunch_worker_state]},
+        "nameservers": [],
+        "state": node.state,
+        "engine": node.engine,
+        "slots": node.slots,
+        "cores": node.cores,
+        "memory_kib": node.memory_kib,
+        "scratch_mb": node.scratch_mb,
+        "attempts_live": node.attempts_live,
+        "free_slots": node.free_slots,
+        "free_memory_kib": node.free_memory_kib,
+        "draining": bool(node.draining),
+        "draining_reason": node.draining_reason,
+        "held_until": _time(node.held_until),
+        "held_reason": node.held_reason,
+        "held_by_user_uuid": node.held_by_user_uuid,
+    }
+
+
+def render_occupying(attempt: OccupyingRecord) -> dict[str, Any]:
+    """Return an attempt as what has a slot of a node."""
+    return {
+        "slot": attempt.slot,
+        "state": AttemptState(attempt.state).word,
+        "job_uuid": attempt.job_uuid,
+        "job_task_uuid": attempt.task_uuid,
+        "owner_uuid": attempt.owner_uuid,
+        "sequence": attempt.sequence,
+        "qsequence": attempt.qsequence,
+        "number": attempt.number,
+        "memory_kib": attempt.memory_kib,
+        "assigned_at": render_time(attempt.assigned_at),
+        "started_at": _time(attempt.started_at),
     }
 
 

@@ -16,6 +16,7 @@ import msgspec
 from jobtasks.core.constraints import Needs
 from jobtasks.core.placement import NodeSize, Occupant, Room, is_large_enough
 from jobtasks.core.reasons import LISTED_MAX, Reason, named, sentence, until
+from jobtasks.core.states import UNTIL_RELEASED
 from jobtasks.core.timestamps import render_time
 
 
@@ -30,8 +31,9 @@ class NodeView:
     is_live: bool = True
     """Whether its agent is there."""
     is_draining: bool = False
+    draining_reason: str | None = None
     held_until: int | None = None
-    """Unix microseconds; it takes no task before (R16)."""
+    """Unix microseconds; it takes no task before (R16). `UNTIL_RELEASED`: no end of its own."""
     held_reason: str | None = None
     kept_for: str | None = None
     """For which task or job its free slots are kept (R18, R25), in a few words."""
@@ -276,8 +278,10 @@ LIFTS = {
     "nodes_busy": "A task ends there, or another node joins.",
     "nodes_kept": "What the slots are kept for starts, or another node joins.",
     "nodes_avoided": "That time passes, or another node joins.",
-    "nodes_held": "That time passes, or an operator releases the node.",
-    "nodes_draining": "An operator ends the draining, or another node joins.",
+    "nodes_held": "The hold ends: at its time, or when an administrator releases the node"
+    " (`jobtasks node release`).",
+    "nodes_draining": "An administrator releases the node (`jobtasks node release`), or another"
+    " joins.",
 }
 """What lifts each kind of obstacle; in the order in which they are told."""
 WORDS = {
@@ -349,13 +353,19 @@ def _row(node: NodeView, **more: Any) -> dict[str, Any]:
 
 def _unusable(node: NodeView, now: int) -> Obstacle | None:
     if node.is_draining:
-        return Obstacle("nodes_draining", node.hostname, _row(node))
+        text = node.hostname + _why(node.draining_reason)
+        return Obstacle("nodes_draining", text, _row(node, reason=node.draining_reason))
     if node.held_until is None or node.held_until <= now:
         return None
-    why = f": {node.held_reason}" if node.held_reason else ""
-    text = f"{node.hostname} until {until(node.held_until, now)}{why}"
-    row = _row(node, until=render_time(node.held_until), reason=node.held_reason)
-    return Obstacle("nodes_held", text, row)
+    is_lasting = node.held_until >= UNTIL_RELEASED
+    when = "it is released" if is_lasting else until(node.held_until, now)
+    text = f"{node.hostname} until {when}{_why(node.held_reason)}"
+    ends_at = None if is_lasting else render_time(node.held_until)
+    return Obstacle("nodes_held", text, _row(node, until=ends_at, reason=node.held_reason))
+
+
+def _why(reason: str | None) -> str:
+    return f": {reason}" if reason else ""
 
 
 def _avoided(node: NodeView, wish: Wish, now: int) -> Obstacle | None:

@@ -241,6 +241,36 @@ TOKENS = (
     _string("role", "server", "ours"),
 )
 
+NODES = (
+    *COMMON,
+    _string("hostname", "server"),
+    _computed("domain", Kind.STRING),
+    _computed("ip_address", Kind.STRING),
+    _integer("slot_number", "server"),
+    _datetime("first_ping_at", "server"),
+    _datetime("last_ping_at", "server"),
+    _string("status", "server"),
+    _string("crunch_worker_state", "server"),
+    _computed("job_uuid", Kind.STRING),
+    _object("properties", "server"),
+    _computed("info", Kind.OBJECT),
+    _computed("nameservers", Kind.LIST),
+    _string("state", "server", "ours"),
+    _string("engine", "server", "ours"),
+    *(
+        _integer(name, "server", "ours")
+        for name in (
+            *("slots", "cores", "memory_kib", "scratch_mb"),
+            *("attempts_live", "free_slots", "free_memory_kib"),
+        )
+    ),
+    _boolean("draining", "server", "ours"),
+    _string("draining_reason", "server", "ours"),
+    _datetime("held_until", "server", "ours"),
+    _string("held_reason", "server", "ours"),
+    _string("held_by_user_uuid", "server", "ours"),
+)
+
 
 def _resource(
     name: str,
@@ -266,6 +296,7 @@ RESOURCES: Mapping[str, Resource] = {
         TOKENS,
         uuid_kind="token",
     ),
+    "nodes": _resource("nodes", "node", "arvados#node", "visible_node", NODES),
 }
 
 

@@ -57,6 +57,27 @@ class TaskState(IntEnum):
         return self.name.lower()
 
 
+class NodeState(StrEnum):
+    """What a node does about new work, spelled as on the wire; the first that holds is told."""
+
+    GONE = "gone"
+    """No agent of it is heard."""
+    DRAINED = "drained"
+    """It is draining, and nothing runs on it any more."""
+    DRAINING = "draining"
+    """It takes nothing new until it is released; what runs goes on."""
+    HELD = "held"
+    """The same, perhaps until a time (R16)."""
+    BUSY = "busy"
+    """Each of its slots has an attempt."""
+    LIVE = "live"
+    """It takes work."""
+
+
+UNTIL_RELEASED = 2**62
+"""Stands in `held_until` for a hold that has no end of its own."""
+
+
 class BatchState(IntEnum):
     """What became of the tasks that one attempt created (R3, R4)."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobtasks.core.errors import Forbidden, NotFound
 from jobtasks.service.context import Caller, Context
-from jobtasks.store.records import JobRecord, TaskRecord
+from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord
 
 
 def may_read_job(caller: Caller, job_id: int, owner_uuid: str) -> bool:
@@ -48,6 +48,43 @@ def visible_task(ctx: Context, caller: Caller, uuid: str) -> TaskRecord:
     if task is None or not may_read_job(caller, task.job_id, task.owner_uuid):
         raise NotFound
     return task
+
+
+def may_read_nodes(caller: Caller) -> bool:
+    """Return whether the caller sees nodes: people do, to know where their work may run."""
+    return caller.is_admin or caller.role == "user"
+
+
+def visible_node(ctx: Context, caller: Caller, uuid: str) -> NodeRecord:
+    """Return a node that the caller may see.
+
+    Raises:
+        NotFound: there is none, it was deleted, or it is not the caller's to see.
+    """
+    node = ctx.tx.one(NodeRecord, "node_by_uuid", uuid=uuid) if may_read_nodes(caller) else None
+    if node is None:
+        raise NotFound
+    return node_as_seen(caller, node)
+
+
+def node_as_seen(caller: Caller, node: NodeRecord) -> NodeRecord:
+    """Return a node; the job that it serves is not named where it is another's."""
+    owner = node.job_owner_uuid
+    if owner is None or caller.is_admin or owner == caller.user_uuid:
+        return node
+    return node._replace(job_uuid=None, job_owner_uuid=None)
+
+
+def steered_node(ctx: Context, caller: Caller, uuid: str, what: str) -> NodeRecord:
+    """Return a node that the caller may steer.
+
+    Raises:
+        Forbidden: the caller is no administrator: a node serves everyone.
+    """
+    node = visible_node(ctx, caller, uuid)
+    if not caller.is_admin:
+        raise Forbidden(f"Only an administrator may {what} a node.")
+    return node
 
 
 def require_agent(caller: Caller) -> None:

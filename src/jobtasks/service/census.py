@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from jobtasks.core.errors import Forbidden
-from jobtasks.core.states import JobState
+from jobtasks.core.states import JobState, NodeState
 from jobtasks.service.context import Caller, Context
 
 MICROSECONDS = 1_000_000
@@ -17,6 +17,13 @@ class StateCount(NamedTuple):
 
     state: str
     jobs: int
+
+
+class NodeCount(NamedTuple):
+    """Nodes in one state."""
+
+    state: str
+    nodes: int
 
 
 class Totals(NamedTuple):
@@ -44,6 +51,8 @@ class Census:
     """By state."""
     tasks: dict[str, int]
     """By state, in the words of attribute `state`."""
+    nodes: dict[str, int]
+    """By state; also those that are gone and were not deleted."""
     attempts_live: int
     nodes_live: int
     slots_live: int
@@ -64,6 +73,7 @@ def take(ctx: Context, caller: Caller) -> Census:
     counted = {row.state: row.jobs for row in ctx.tx.all(StateCount, "census_jobs")}
     totals = ctx.tx.one(Totals, "census_tasks") or Totals(0, 0, 0, 0, 0)
     size = ctx.tx.one(Size, "census_nodes") or Size(0, 0)
+    nodes = {row.state: row.nodes for row in ctx.tx.all(NodeCount, "census_node_states")}
     return Census(
         jobs={state.value: counted.get(state.value, 0) for state in JobState},
         tasks={
@@ -72,6 +82,7 @@ def take(ctx: Context, caller: Caller) -> Census:
             "complete": totals.done,
             "failed": totals.failed,
         },
+        nodes={state.value: nodes.get(state.value, 0) for state in NodeState},
         attempts_live=totals.live,
         nodes_live=size.nodes,
         slots_live=size.slots,

@@ -52,6 +52,7 @@ class NodeRow(NamedTuple):
     scratch_mb: int
     slots: int
     draining: int
+    draining_reason: str | None
     held_until: int | None
     held_reason: str | None
     live: int
@@ -225,6 +226,7 @@ def _node(row: NodeRow, occupants: Sequence[Occupant]) -> NodeView:
         row.slots,
         bool(row.live),
         bool(row.draining),
+        row.draining_reason,
         row.held_until,
         row.held_reason,
         occupants=occupants,

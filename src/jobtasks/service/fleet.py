@@ -35,6 +35,12 @@ def _usable_node(
     return UsableNode(size, slots - live_attempts, memory_kib - reserved_kib)
 
 
+def stop_avoiding(ctx: Context) -> None:
+    """Let no task wait for another node where only one takes work, or none (R12)."""
+    if len(usable_nodes(ctx)) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
+        ctx.wake.add("nodes")
+
+
 def may_start(nodes: list[UsableNode], needs: Needs, min_nodes: int) -> bool:
     """Return whether a queued job may start (R18).
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from jobtasks.core.filters import Query
+from jobtasks.service import access
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.listing import (
     Scope,
@@ -17,9 +18,9 @@ from jobtasks.store.listing import (
     page_statement,
     rows_statement,
 )
-from jobtasks.store.records import JobRecord, TaskRecord, TokenRecord, UserRecord
+from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
 
-R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord)
 NO_JOB = 0
 """An id that no job has."""
 NOBODY = Scope("")
@@ -57,6 +58,13 @@ def list_tokens(ctx: Context, caller: Caller, query: Query) -> Page[TokenRecord]
     """Return one page of the tokens: an admin sees all, a user those of his own (R32)."""
     own = Scope(caller.user_uuid) if caller.role == "user" else NOBODY
     return _page(ctx, query, Scope() if caller.is_admin else own, TokenRecord)
+
+
+def list_nodes(ctx: Context, caller: Caller, query: Query) -> Page[NodeRecord]:
+    """Return one page of the nodes: people see all, attempts and agents none (R32)."""
+    scope = Scope() if access.may_read_nodes(caller) else NOBODY
+    page = _page(ctx, query, scope, NodeRecord)
+    return replace(page, items=[access.node_as_seen(caller, node) for node in page.items])
 
 
 def _page(ctx: Context, query: Query, scope: Scope, shape: Callable[..., R]) -> Page[R]:

@@ -107,6 +107,7 @@ def join(ctx: Context, caller: Caller, message: Join) -> Joined:
         raise Invalid(f"This server speaks version {messages.VERSION}, not {message.version}.")
     known = ctx.tx.one(KnownNode, "node_by_lasting_id", lasting_id=message.node)
     node_id = known.id if known else _add_node(ctx, message)
+    ctx.tx.run("node_come_back", node_id=node_id)
     ctx.tx.run("agents_of_node_end", node_id=node_id, now=ctx.now)
     agent_id = ctx.tx.add(
         "agent_add",
@@ -179,6 +180,7 @@ def sync(ctx: Context, caller: Caller, message: Sync) -> Orders:
         agent_id=message.agent,
         number=message.number,
         lease_until=ctx.lease_until,
+        now=ctx.now,
     ):
         return Orders(message.number, stale=True)
     ctx.measured.append(("lease_renewals", "", 1))
@@ -354,14 +356,8 @@ def lose_agent(ctx: Context, agent_id: int, node_id: int, kind: EndKind, reason:
     """End an agent and every attempt that it may still run."""
     if not ctx.tx.run("agent_end", agent_id=agent_id, now=ctx.now):
         return
-    _stop_avoiding(ctx)
+    fleet.stop_avoiding(ctx)
     ledger = Ledger(ctx)
     for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
         ends.record_end(ctx, ledger, Ended(attempt.id, kind, reason=reason), node_id)
     ledger.flush()
-
-
-def _stop_avoiding(ctx: Context) -> None:
-    """Let no task wait for another node where only one is left, or none (R12)."""
-    if len(fleet.usable_nodes(ctx)) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
-        ctx.wake.add("nodes")

@@ -50,7 +50,7 @@ def take_over(ctx: Context, holder: str) -> int:
 
 
 def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
-    """Expire leases, let delays ripen, start jobs, sweep; return µs until something is due.
+    """Expire leases and holds, let delays ripen, start jobs, sweep; return µs until more is due.
 
     `gap` says that renewals could not be taken for a while (core/leases.py): every lease is given
     anew first (R33). None: nothing is due by itself.
@@ -64,6 +64,7 @@ def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
         ctx.tx.run("agents_spare", lease_until=ctx.lease_until)
         ctx.tx.run("attempts_spare", now=ctx.now)
     expire(ctx)
+    release(ctx)
     more = ripen(ctx) == RIPEN_MAX
     jobs.start_queued(ctx)
     more = sweep(ctx) or more
@@ -81,6 +82,12 @@ def expire(ctx: Context) -> None:
         lost = Ended(attempt.id, EndKind.AGENT_LOST, reason="its agent did not name it any more")
         ends.record_end(ctx, ledger, lost, attempt.node_id)
     ledger.flush()
+
+
+def release(ctx: Context) -> None:
+    """Let nodes take work again whose hold has passed, at once: their syncs wait (R16)."""
+    if ctx.tx.run("nodes_release", now=ctx.now):
+        ctx.wake.add("nodes")
 
 
 def ripen(ctx: Context) -> int:
@@ -112,5 +119,5 @@ def sweep(ctx: Context) -> bool:
 
 
 def _next_due(ctx: Context) -> int | None:
-    not_before = ctx.tx.value("requeue_next")
-    return None if not_before is None else max(0, int(not_before) - ctx.now)
+    found = (ctx.tx.value("requeue_next"), ctx.tx.value("nodes_held_next"))
+    return min((max(0, int(at) - ctx.now) for at in found if at is not None), default=None)

@@ -17,7 +17,7 @@ from jobtasks.core.filters import Condition, Order, Query, Term
 from jobtasks.core.identifiers import JOB_SHIFT
 from jobtasks.core.resources import Kind
 from jobtasks.store.base import Value
-from jobtasks.store.records import JobRecord, TaskRecord, TokenRecord, UserRecord
+from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
 
 WIDE = frozenset({"output", "failed_log", "log", "description"})
 """Columns that are read only when a select asks for them; each may be null."""
@@ -30,11 +30,15 @@ OWNED_TASKS = (
     " ON t.id >= j.id << {shift} AND t.id < (j.id + 1) << {shift} WHERE j.owner_uuid = {owner})"
 )
 """Finds tasks from their owner's jobs, in this order: a list looks at no one else's tasks."""
-RECORDS: Mapping[str, type[JobRecord] | type[TaskRecord] | type[UserRecord] | type[TokenRecord]] = {
+RECORDS: Mapping[
+    str,
+    type[JobRecord] | type[TaskRecord] | type[UserRecord] | type[TokenRecord] | type[NodeRecord],
+] = {
     "jobs": JobRecord,
     "job_tasks": TaskRecord,
     "users": UserRecord,
     "api_client_authorizations": TokenRecord,
+    "nodes": NodeRecord,
 }
 
 

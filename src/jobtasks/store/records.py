@@ -140,6 +140,57 @@ class UserRecord(NamedTuple):
     is_admin: int
 
 
+class NodeRecord(NamedTuple):
+    """One row of visible_node."""
+
+    id: int
+    uuid: str
+    owner_uuid: str
+    created_at: int
+    modified_at: int
+    modified_by_user_uuid: str | None
+    modified_by_client_uuid: str | None
+    hostname: str
+    slot_number: int
+    first_ping_at: int
+    last_ping_at: int | None
+    status: str
+    crunch_worker_state: str
+    properties: str
+    state: str
+    engine: str
+    slots: int
+    cores: int
+    memory_kib: int
+    scratch_mb: int
+    attempts_live: int
+    free_slots: int
+    free_memory_kib: int
+    draining: int
+    draining_reason: str | None
+    held_until: int | None
+    held_reason: str | None
+    held_by_user_uuid: str | None
+    job_uuid: str | None
+    job_owner_uuid: str | None
+
+
+class OccupyingRecord(NamedTuple):
+    """An attempt that may have a process on a node, with what it belongs to."""
+
+    number: int
+    state: int
+    slot: int
+    memory_kib: int
+    assigned_at: int
+    started_at: int | None
+    task_uuid: str
+    sequence: int
+    qsequence: int
+    job_uuid: str
+    owner_uuid: str
+
+
 class TokenRecord(NamedTuple):
     """One row of visible_token; the secret is there only in the answer that makes it known."""
 

@@ -12,6 +12,9 @@ SELECT count(*), coalesce(sum(n.slots), 0)
 FROM agent AS a JOIN node AS n ON n.agent_id = a.id
 WHERE a.live = 1;
 
+-- census_node_states: nodes by state
+SELECT state, count(*) FROM visible_node GROUP BY state;
+
 -- census_oldest_job: when the oldest queued job was created
 SELECT created_at FROM job WHERE state = 'Queued' ORDER BY id LIMIT 1;
 

@@ -1,7 +1,8 @@
--- explain_nodes: every node that ever joined, and whether its agent is there
+-- explain_nodes: every node that joined and was not deleted, and whether its agent is there
 SELECT n.id, n.uuid, n.hostname, n.memory_kib, n.cores, n.scratch_mb, n.slots, n.draining,
-    n.held_until, n.held_reason, coalesce(a.live, 0)
+    n.draining_reason, n.held_until, n.held_reason, coalesce(a.live, 0)
 FROM node AS n LEFT JOIN agent AS a ON a.id = n.agent_id
+WHERE n.deleted_at IS NULL
 ORDER BY n.id;
 
 -- explain_occupants: live attempts of every node with their needs

@@ -15,6 +15,54 @@ UPDATE node SET
     scratch_mb = :scratch_mb, agent_id = :agent_id, modified_at = :now
 WHERE id = :node_id;
 
+-- node_come_back: a node that was deleted joins again, as a new one would
+UPDATE node SET
+    deleted_at = NULL, draining = 0, draining_reason = NULL, held_until = NULL, held_reason = NULL,
+    held_by_user_uuid = NULL
+WHERE id = :node_id AND deleted_at IS NOT NULL;
+
+-- node_by_uuid: a node as readers see it
+SELECT * FROM visible_node WHERE uuid = :uuid;
+
+-- node_hold: a node takes nothing new until a time, or until it is released
+UPDATE node SET
+    held_until = :held_until, held_reason = :reason, held_by_user_uuid = :changed_by,
+    modified_by_user_uuid = :changed_by, modified_at = :now
+WHERE id = :node_id AND deleted_at IS NULL;
+
+-- node_drain: a node takes nothing new until it is released
+UPDATE node SET
+    draining = 1, draining_reason = :reason, modified_by_user_uuid = :changed_by, modified_at = :now
+WHERE id = :node_id AND deleted_at IS NULL;
+
+-- node_release: a node takes work again; it must be held or draining
+UPDATE node SET
+    draining = 0, draining_reason = NULL, held_until = NULL, held_reason = NULL,
+    held_by_user_uuid = NULL, modified_by_user_uuid = :changed_by, modified_at = :now
+WHERE id = :node_id AND (draining = 1 OR held_until IS NOT NULL);
+
+-- node_delete: a node that is gone exists no more; its row stays, as attempts name it
+UPDATE node SET deleted_at = :now, agent_id = NULL, modified_by_user_uuid = :changed_by
+WHERE id = :node_id AND deleted_at IS NULL
+AND NOT EXISTS (SELECT 1 FROM agent WHERE id = node.agent_id AND live = 1)
+AND NOT EXISTS (SELECT 1 FROM attempt WHERE node_id = node.id AND state < 3);
+
+-- nodes_release: nodes whose hold has passed take work again
+UPDATE node SET held_until = NULL, held_reason = NULL, held_by_user_uuid = NULL, modified_at = :now
+WHERE held_until IS NOT NULL AND held_until <= :now;
+
+-- nodes_held_next: when the next hold passes
+SELECT min(held_until) FROM node WHERE held_until IS NOT NULL AND held_until < 4611686018427387904;
+
+-- occupying_attempts: attempts that may have a process on a node, and whose they are
+SELECT a.number, a.state, a.slot, a.memory_kib, a.assigned_at, a.started_at, t.uuid, t.sequence,
+    t.id & 4294967295, j.uuid, j.owner_uuid
+FROM attempt AS a
+JOIN task AS t ON t.id = a.task_id
+JOIN job AS j ON j.id = a.job_id
+WHERE a.node_id = :node_id AND a.state < 3
+ORDER BY a.slot, a.id;
+
 -- node_of_agent: the node that an agent serves, when it is live
 SELECT n.id, n.hostname, n.slots, n.memory_kib, n.cores, n.scratch_mb, n.draining, n.held_until,
     a.sync_number, a.live
@@ -30,11 +78,11 @@ WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <=
 ORDER BY n.id;
 
 -- agent_add: an agent joins
-INSERT INTO agent (node_id, incarnation, lease_until, joined_at)
-VALUES (:node_id, :incarnation, :lease_until, :now);
+INSERT INTO agent (node_id, incarnation, lease_until, joined_at, heard_at)
+VALUES (:node_id, :incarnation, :lease_until, :now, :now);
 
 -- agent_renew: an agent is heard; its sync must be newer than the last (R33)
-UPDATE agent SET sync_number = :number, lease_until = :lease_until
+UPDATE agent SET sync_number = :number, lease_until = :lease_until, heard_at = :now
 WHERE id = :agent_id AND live = 1 AND sync_number < :number;
 
 -- agent_end: an agent is gone
