@@ -11,6 +11,7 @@ from starlette.routing import Route
 from jobtasks.api.agents import Agents
 from jobtasks.api.answers import json_answer
 from jobtasks.api.boundary import Boundary, on_crash, on_no_route, on_refusal
+from jobtasks.api.discovery import Discovery
 from jobtasks.api.edge import Edge
 from jobtasks.api.job_files import JobFiles
 from jobtasks.api.job_tasks import JobTasks
@@ -40,6 +41,7 @@ def routes_of(edge: Edge) -> list[Route]:
         *Nodes(edge).routes(),
         Route("/healthz", health, methods=["GET"]),
     ]
+    routes += Discovery(edge, routes).routes()
     return [*routes, *Description(routes).routes()]
 
 

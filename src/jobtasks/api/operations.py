@@ -12,6 +12,7 @@ from jobtasks.api import schemas
 from jobtasks.api.answers import JSON, MSGPACK
 from jobtasks.api.collection import BASE
 from jobtasks.api.schemas import COUNT, TEXT
+from jobtasks.core.filters import LIMIT_DEFAULT
 from jobtasks.core.resources import RESOURCES, Resource
 
 Json = dict[str, Any]
@@ -62,17 +63,39 @@ def _header(name: str, text: str) -> Json:
     return {"name": name, "in": "header", "required": False, "schema": TEXT, "description": text}
 
 
-SELECT = _query("select", TEXT, "A JSON list: only these attributes, and `kind`.")
+def _json_text(kind: str) -> Json:
+    """Return the schema of text that is JSON of a kind."""
+    return {**TEXT, "contentMediaType": JSON, "contentSchema": {"type": kind}}
+
+
+DISCOVERY = "/discovery/v1/apis/arvados/v1/rest"
+SELECT = _query("select", _json_text("array"), "A JSON list: only these attributes, and `kind`.")
+CLUSTER = _query("cluster_id", TEXT, "Ignored: there is one cluster.")
+UNIQUE = _query("ensure_unique_name", {"type": "boolean"}, "Ignored: nothing here has a name.")
 LIST = (
-    _query("limit", COUNT, "Items of a page."),
-    _query("offset", {**COUNT, "maximum": 2**63 - 1}, "Items before the page."),
-    _query("filters", TEXT, "A JSON list of [attribute, operator, operand]; all must hold."),
-    _query("order", TEXT, "Attributes, each with asc or desc; a JSON list or one text."),
+    _query("limit", {**COUNT, "default": LIMIT_DEFAULT}, "Items of a page."),
+    _query("offset", {**COUNT, "maximum": 2**63 - 1, "default": 0}, "Items before the page."),
+    _query(
+        "filters",
+        _json_text("array"),
+        "A JSON list of [attribute, operator, operand]; all must hold.",
+    ),
+    _query(
+        "order",
+        _json_text("array"),
+        "Attributes, each with asc or desc; a JSON list or one text.",
+    ),
     SELECT,
-    _query("count", {"enum": ["exact", "none"]}, "Whether to say how many there are in all."),
-    _query("distinct", {"type": "boolean"}, "Whether equal rows are shown once."),
+    _query(
+        "count",
+        {"enum": ["exact", "none"], "default": "exact"},
+        "Whether to say how many there are in all.",
+    ),
+    _query("distinct", {"type": "boolean", "default": False}, "Whether equal rows are shown once."),
+    CLUSTER,
 )
 KEY = _header("Idempotency-Key", "Repeated with the same body, a create makes one thing.")
+CREATE = (SELECT, UNIQUE, CLUSTER, KEY)
 
 
 EXAMPLES: Mapping[str, Json] = {
@@ -97,7 +120,7 @@ def _create(resource: Resource) -> Details:
     answer = schemas.reference(resource)
     return Details(
         answer,
-        parameters=(SELECT, KEY),
+        parameters=CREATE,
         body=body,
         example=EXAMPLES.get(resource.name),
         is_record=True,
@@ -223,7 +246,7 @@ SPECIAL: Mapping[str, Details] = {
     f"GET {BASE}/jobs/{{uuid}}/logs": Details(TEXT, BYTES, parameters=(QSEQUENCES,)),
     f"POST {BASE}/job_tasks": Details(
         {"anyOf": [TASK, CREATED]},
-        parameters=(SELECT, KEY),
+        parameters=CREATE,
         body={
             "anyOf": [
                 schemas.given(RESOURCES["job_tasks"], create=True),
@@ -250,5 +273,7 @@ SPECIAL: Mapping[str, Details] = {
     "GET /healthz": Details({"const": {"health": "OK"}}, is_public=True),
     "GET /metrics": Details(TEXT, PLAIN),
     "GET /openapi.json": Details(is_public=True),
+    f"GET {DISCOVERY}": Details(is_public=True),
+    f"POST {DISCOVERY}": Details(is_public=True),
 }
 """By method and address."""
