@@ -179,10 +179,10 @@ def _page(resource: Resource) -> Json:
 
 
 def _methods(route: Route, resource: Resource) -> Json:
-    """Return what a handler is called, and how; nothing when it does not answer with JSON."""
+    """Return what a handler is called, and how; nothing when it takes or gives no JSON."""
     verb = next(verb for verb in VERBS if verb in (route.methods or ()))
     details = operations.details(route, verb, resource)
-    if details.media != JSON:
+    if details.media != JSON or details.media_in != JSON:
         return {}
     handler = route.endpoint.__name__
     method = _method(route, verb, details, resource)
