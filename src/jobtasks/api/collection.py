@@ -12,13 +12,21 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
 from jobtasks.api.edge import Edge
-from jobtasks.api.parsing import Body, parse_fields, parse_record, read_arguments, read_body
+from jobtasks.api.keys import key_of
+from jobtasks.api.parsing import (
+    Body,
+    parse_fields,
+    parse_record,
+    raw_fields,
+    read_arguments,
+    read_body,
+)
 from jobtasks.api.rendering import render_page, select
 from jobtasks.core.filters import Query, parse_query, parse_select
 from jobtasks.core.resources import Resource
 from jobtasks.core.settings import Settings
 from jobtasks.service.context import Caller, Context
-from jobtasks.service.idempotency import Key, make_key
+from jobtasks.service.idempotency import Name
 from jobtasks.service.listing import Page
 from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
 
@@ -36,7 +44,7 @@ class Methods(Generic[R]):
     page: Callable[[Context, Caller, Query], Page[R]]
     show: Callable[[Context, Caller, str], R]
     render: Callable[[R], dict[str, Any]]
-    create: Callable[[Context, Caller, dict[str, Any], Key | None], R] | None = None
+    create: Callable[[Context, Caller, dict[str, Any], Name | None], R] | None = None
     """None: no client creates any."""
     update: Callable[..., R] | None = None
     """None: its records are never changed."""
@@ -89,8 +97,10 @@ class Collection(Generic[R]):
         assert create is not None, "there is no such route"
         body = await self.record(request)
         names = self.selected(request, body.parameters)
-        record = await self.edge.write(
-            request, lambda ctx, caller: create(ctx, caller, body.attributes, body.key)
+        record = await self.edge.write_once(
+            request,
+            body.key,
+            lambda ctx, caller: create(ctx, caller, body.attributes, body.key),
         )
         return self.answer(record, names)
 
@@ -133,19 +143,25 @@ class Collection(Generic[R]):
         self.edge.admit_body(request)
         fields = parse_fields(self.resource, request, self.settings)
         if fields is not None:
-            return fields
+            return self.named(request, fields, raw_fields(request))
         raw = await read_body(request, self.settings.body_bytes_max)
         return await self.parsed(request, parse_record, raw)
 
     async def parsed(
         self, request: Request, parse: Callable[[Resource, bytes, Settings], Body], raw: bytes
     ) -> Body:
-        """Return a body parsed, a large one in a thread, with the request's key (R22)."""
+        """Return a body parsed, a large one in a thread, and named."""
+
+        def parse_and_name() -> Body:
+            return self.named(request, parse(self.resource, raw, self.settings), raw)
+
         if len(raw) < LARGE_BYTES:
-            body = parse(self.resource, raw, self.settings)
-        else:
-            body = await self.edge.in_thread(parse, self.resource, raw, self.settings)
-        return replace(body, key=make_key(request.headers.get("idempotency-key"), raw))
+            return parse_and_name()
+        return await self.edge.in_thread(parse_and_name)
+
+    def named(self, request: Request, body: Body, raw: bytes) -> Body:
+        """Return a body with what tells its request from a repeat (R22)."""
+        return replace(body, key=key_of(request, raw, self.edge.deliveries))
 
     async def arguments(self, request: Request) -> dict[str, Any]:
         """Return the arguments that a method's body brings."""

@@ -12,6 +12,7 @@ from enum import Enum
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from jobtasks.api.answers import error_answer
+from jobtasks.api.deliveries import EXCHANGE, Exchange
 from jobtasks.api.requests import DRAIN_BYTES_MAX
 from jobtasks.core.errors import HeadTooLarge, JobTasksError, MalformedRequest, TooSlow
 from jobtasks.core.settings import Settings
@@ -42,6 +43,8 @@ class BoundedConnection(HttpToolsProtocol):
     """Fires when the part that arrives has taken too long."""
     _taking: TimerHandle | None = None
     """Fires when the client has not taken anything of an answer for too long."""
+    _exchange: Exchange | None = None
+    """The newest request on the connection."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
@@ -80,6 +83,9 @@ class BoundedConnection(HttpToolsProtocol):
         too_many = len(self.headers) > self.settings.headers_max
         if too_many or size > self.settings.head_bytes_max:
             self.scope[HEAD_TOO_LARGE] = True  # type: ignore[literal-required]
+        if self._exchange is not None and self.cycle is not None and self.cycle.response_complete:
+            self._exchange.delivered()
+        self._exchange = self.scope[EXCHANGE] = Exchange()  # type: ignore[literal-required]
         self._expect(self.settings.body_seconds)
         super().on_headers_complete()
 

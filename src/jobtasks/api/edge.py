@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from jobtasks.api.deliveries import Deliveries
 from jobtasks.api.forms import FORM
 from jobtasks.api.hub import Bell, Hub
 from jobtasks.api.meters import Measured, Meters
 from jobtasks.core.errors import NotLoggedIn
 from jobtasks.core.scopes import call_of
-from jobtasks.service import tokens
+from jobtasks.service import repeats, tokens
 from jobtasks.service.context import Caller, Context, World
+from jobtasks.service.idempotency import Name
+from jobtasks.service.repeats import RequestName
 from jobtasks.store.base import Store, Tx
 
 T = TypeVar("T")
@@ -79,6 +82,7 @@ class Edge:
         self.hub = hub
         self._clock = clock
         self.meters = Meters()
+        self.deliveries = Deliveries(world.settings.repeat_seconds)
         store.committed = self.meters.committed
         self._noting: set[str] = set()
         """Tokens whose use is about to be noted."""
@@ -115,6 +119,21 @@ class Edge:
         """Run `work` in a writing transaction; then wake whom it says, except `but`."""
         admit = self._admission(request)
         return await self.commit(lambda ctx: work(ctx, admit(ctx)), but)
+
+    async def write_once(self, request: Request, name: Name | None, work: Work[T]) -> T:
+        """Do the same for a POST that has a name, which tells it from its repeat (R22)."""
+        if not isinstance(name, RequestName):
+            return await self.write(request, work)
+        delivered = self.deliveries.unstored()
+
+        def work_and_note(ctx: Context, caller: Caller) -> T:
+            repeats.note_delivered(ctx, delivered)
+            return work(ctx, caller)
+
+        result = await self.write(request, work_and_note)
+        self.deliveries.stored(delivered)
+        self.deliveries.watch(request.scope, name.id)
+        return result
 
     def _admission(self, request: Request) -> Callable[[Context], Caller]:
         """Return what finds out, within a transaction, who sends a request, and whether he may."""

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge
-from jobtasks.api.parsing import Body, parse_fields, parse_records, read_body
+from jobtasks.api.parsing import Body, parse_fields, parse_records, raw_fields, read_body
 from jobtasks.api.ranges import Span, asked_span, range_headers
 from jobtasks.api.rendering import render_attempt, render_task
 from jobtasks.core.errors import Invalid
@@ -58,13 +58,17 @@ class JobTasks(Collection[TaskRecord]):
         body = await self._records(request)
         items = body.items
         if items is not None:
-            created = await self.edge.write(
-                request, lambda ctx, caller: tasks.create_many(ctx, caller, items, body.key)
+            created = await self.edge.write_once(
+                request,
+                body.key,
+                lambda ctx, caller: tasks.create_many(ctx, caller, items, body.key),
             )
             return json_answer(created)
         names = self.selected(request, body.parameters)
-        task = await self.edge.write(
-            request, lambda ctx, caller: tasks.create(ctx, caller, body.attributes, body.key)
+        task = await self.edge.write_once(
+            request,
+            body.key,
+            lambda ctx, caller: tasks.create(ctx, caller, body.attributes, body.key),
         )
         return self.answer(task, names)
 
@@ -72,7 +76,7 @@ class JobTasks(Collection[TaskRecord]):
         self.edge.admit_body(request)
         fields = parse_fields(self.resource, request, self.settings)
         if fields is not None:
-            return fields
+            return self.named(request, fields, raw_fields(request))
         raw = await read_body(request, self.settings.bulk_body_bytes_max)
         return await self.parsed(request, parse_records, raw)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge
+from jobtasks.api.keys import key_of
 from jobtasks.api.parsing import Body
 from jobtasks.api.rendering import render_job, render_levels
 from jobtasks.core.errors import Invalid
@@ -110,8 +112,11 @@ class Jobs(Collection[JobRecord]):
         if constraints is not None and not isinstance(constraints, dict):
             raise Invalid("runtime_constraints must be a JSON object")
         names = self.selected(request, body)
-        job = await self.edge.write(
-            request, lambda ctx, caller: jobs.retry(ctx, caller, uuid, tasks, constraints)
+        key = key_of(request, msgspec.json.encode(body), self.edge.deliveries)
+        job = await self.edge.write_once(
+            request,
+            key,
+            lambda ctx, caller: jobs.retry(ctx, caller, uuid, tasks, constraints, key),
         )
         return self.answer(job, names)
 

@@ -19,7 +19,7 @@ from jobtasks.core.errors import Invalid, MalformedRequest, TooLarge
 from jobtasks.core.nesting import deeper_than
 from jobtasks.core.resources import ALIASES, Resource
 from jobtasks.core.settings import Settings
-from jobtasks.service.idempotency import Key, make_key
+from jobtasks.service.idempotency import Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Body:
     """Top-level keys beside the record: ``select`` and the like."""
     items: list[dict[str, Any]] | None = None
     """The records of a bulk create; None in a body with one record."""
-    key: Key | None = None
-    """The request's Idempotency-Key, if it brought one."""
+    key: Name | None = None
+    """What tells the request from its repeat, if it brought anything that does."""
     whole: bool = False
     """Whether the record is a form's: its sender gives back what it has, changed or not (R7)."""
 
@@ -133,9 +133,14 @@ def parse_fields(resource: Resource, request: Request, settings: Settings) -> Bo
         names = " (or ".join(resource.wrappers[:2]) + ")" * (len(resource.wrappers) > 1)
         raise Invalid(f"No {names} hash provided with request")
     attributes = _object(resource.singular, found, settings.depth_max)
-    raw = form.raw if form else request.scope["query_string"]
-    key = make_key(request.headers.get("idempotency-key"), raw)
-    return Body(attributes, dict(fields), key=key, whole=form is not None)
+    return Body(attributes, dict(fields), whole=form is not None)
+
+
+def raw_fields(request: Request) -> bytes:
+    """Return the form, or else the address's query, as it was sent."""
+    form: Form | None = request.scope.get(FORM)
+    raw: bytes = form.raw if form else request.scope["query_string"]
+    return raw
 
 
 async def read_arguments(request: Request, settings: Settings) -> dict[str, Any]:

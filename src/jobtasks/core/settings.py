@@ -83,5 +83,7 @@ class Settings:
     """Log of one attempt (R38)."""
     idempotency_seconds: float = 86400.0
     """How long an Idempotency-Key is remembered (R22)."""
+    repeat_seconds: float = 900.0
+    """How long a POST may be sent again with its X-Request-Id and be known for a repeat (R22)."""
     sweep_rows: int = 2000
     """Rows that one tick removes of children that are gone (R4)."""

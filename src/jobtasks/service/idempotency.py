@@ -1,4 +1,8 @@
-"""Creates that are repeated with their Idempotency-Key make one thing, not two (R22)."""
+"""What makes a create that is sent twice make one thing, not two (R22).
+
+An Idempotency-Key or a job's ``submit_id`` says so on purpose and decides alone; without one the
+X-Request-Id of clients that repeat by themselves does (service/repeats.py).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from jobtasks.core.errors import Invalid
+from jobtasks.service import repeats
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.repeats import RequestName
 
 T = TypeVar("T")
 KEY_CHARACTERS_MAX = 255
@@ -23,6 +29,10 @@ class Key(NamedTuple):
     body_hash: bytes
     is_submit_id: bool = False
     """Whether it is remembered for ever, and apart from keys that are not."""
+
+
+Name = Key | RequestName
+"""What tells a create from its repeat."""
 
 
 class Remembered(NamedTuple):
@@ -57,7 +67,7 @@ def submit_key(submit_id: str, attributes: Mapping[str, Any]) -> Key:
 def once(
     ctx: Context,
     caller: Caller,
-    key: Key | None,
+    key: Name | None,
     create: Callable[[], T],
     name: Callable[[T], Any],
     recall: Callable[[Any], T],
@@ -73,6 +83,8 @@ def once(
     """
     if key is None:
         return create()
+    if isinstance(key, RequestName):
+        return repeats.once(ctx, caller, key, create, name, recall)
     holder = _holder(caller, key)
     known = ctx.tx.one(Remembered, "idempotency_get", holder=holder, key=key.text)
     if known is not None:

@@ -12,6 +12,7 @@ from jobtasks.core.errors import Invalid
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import access, creation, shapes
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.idempotency import Name, once
 from jobtasks.store.records import JobRecord, TaskRecord
 
 
@@ -44,8 +45,9 @@ def retry(
     uuid: str,
     task_uuids: list[str] | None,
     constraints: dict[str, Any] | None,
+    key: Name | None = None,
 ) -> JobRecord:
-    """Queue a failed or cancelled job again, in one transaction (R23).
+    """Queue a failed or cancelled job again, in one transaction (R23); once a key (R22).
 
     Complete tasks and their children stay. Without `task_uuids` every other task is reset and
     `constraints` replace those of the job that they name; with a list only these tasks are reset
@@ -54,6 +56,23 @@ def retry(
     Raises:
         Invalid: the job is not failed or cancelled, has a live attempt, or a task cannot be reset.
     """
+    return once(
+        ctx,
+        caller,
+        key,
+        lambda: _retry(ctx, caller, uuid, task_uuids, constraints),
+        lambda job: job.uuid,
+        lambda _: access.own_job(ctx, caller, uuid, "retry"),
+    )
+
+
+def _retry(
+    ctx: Context,
+    caller: Caller,
+    uuid: str,
+    task_uuids: list[str] | None,
+    constraints: dict[str, Any] | None,
+) -> JobRecord:
     job = access.own_job(ctx, caller, uuid, "retry")
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
         raise Invalid(f"Only a Failed or Cancelled job can be retried; this one is {job.state}.")

@@ -12,9 +12,10 @@ from jobtasks.core.retry import Cause
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import access, changes, creation, endings, ends, fleet, scripts, shapes
 from jobtasks.service.context import Caller, Context
-from jobtasks.service.idempotency import Key, once, submit_key
+from jobtasks.service.idempotency import Name, once, submit_key
 from jobtasks.service.job_retry import retry
 from jobtasks.service.ledger import Ledger
+from jobtasks.service.repeats import RequestName
 from jobtasks.store.records import JobRecord, LevelRecord
 
 __all__ = [
@@ -61,7 +62,7 @@ class LiveAttempt(NamedTuple):
 
 
 def create(
-    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Key | None = None
+    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Name | None = None
 ) -> JobRecord:
     """Create a job, once a key (R22); it starts as soon as a node is large enough for it.
 
@@ -70,6 +71,8 @@ def create(
         Forbidden: the caller is an attempt or an agent.
     """
     require_creator(ctx, caller)
+    if isinstance(key, RequestName) and attributes.get("submit_id"):
+        key = None
     return once(
         ctx,
         caller,

@@ -13,7 +13,7 @@ from jobtasks.core.verdict import with_progress
 from jobtasks.service import access, changes, creation
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.creation import BulkCreated
-from jobtasks.service.idempotency import Key, once
+from jobtasks.service.idempotency import Name, once
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import AttemptRecord, JobRecord, TaskRecord
 
@@ -41,14 +41,14 @@ class Waited(NamedTuple):
 
 
 def create(
-    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Key | None = None
+    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Name | None = None
 ) -> TaskRecord:
     """Create one task of the attempt's job; it runs when its creator is complete (R2, R3)."""
     return show(ctx, caller, create_many(ctx, caller, [attributes], key).uuids[0])
 
 
 def create_many(
-    ctx: Context, caller: Caller, items: list[dict[str, Any]], key: Key | None = None
+    ctx: Context, caller: Caller, items: list[dict[str, Any]], key: Name | None = None
 ) -> BulkCreated:
     """Create tasks as one arrival: contiguous qsequence, all or nothing (R2); once a key (R22)."""
     if caller.role != "attempt":

@@ -12,14 +12,15 @@ from jobtasks.core import resources, scopes
 from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.identifiers import TYPES, base36, make_token, token_hash
 from jobtasks.service.context import Caller, Context
-from jobtasks.service.idempotency import Key, once
+from jobtasks.service.idempotency import Name, once
+from jobtasks.service.repeats import RequestName
 from jobtasks.store.records import TokenRecord, UserRecord
 
 TOKENS = resources.RESOURCES["api_client_authorizations"]
 
 
 def create(
-    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Key | None = None
+    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Name | None = None
 ) -> TokenRecord:
     """Create a token and return it with its secret, this once; once a key (R22).
 
@@ -38,8 +39,21 @@ def create(
         key,
         lambda: _create(ctx, caller, attributes),
         lambda token: token.uuid,
-        lambda uuid: show(ctx, caller, uuid),
+        lambda uuid: _made_before(ctx, caller, key, uuid),
     )
+
+
+def _made_before(ctx: Context, caller: Caller, key: Name | None, uuid: str) -> TokenRecord:
+    """Return a token that the repeated request made, with a new secret when its first was lost.
+
+    An Idempotency-Key does not say that the answer was lost: the secret is told once.
+    """
+    token = show(ctx, caller, uuid)
+    if not isinstance(key, RequestName):
+        return token
+    secret = make_token(ctx.world.random_below)
+    ctx.tx.run("token_renew", uuid=uuid, hash=token_hash(secret))
+    return token._replace(api_token=secret)
 
 
 def _create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> TokenRecord:

@@ -11,7 +11,7 @@ from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.resources import Kind
 from jobtasks.service import changes
 from jobtasks.service.context import Caller, Context
-from jobtasks.service.idempotency import Key, once
+from jobtasks.service.idempotency import Name, once
 from jobtasks.service.setup import root_uuid
 from jobtasks.store.records import UserRecord
 
@@ -29,7 +29,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 def create(
-    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Key | None = None
+    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Name | None = None
 ) -> UserRecord:
     """Create a user, active unless told otherwise; once a key (R22).
 

@@ -36,3 +36,6 @@ RETURNING term;
 
 -- manager_renew: the manager goes on, if its term is still the highest
 UPDATE manager SET held_until = :held_until WHERE id = 1 AND term = :term;
+
+-- token_renew: give a token another secret, the first one being lost
+UPDATE token SET hash = :hash WHERE uuid = :uuid AND revoked_at IS NULL;
