@@ -117,14 +117,23 @@ def _content(answer: Answer) -> bytes:
 
 
 def _refusal(answer: Answer) -> Refused:
+    code, messages = "", [answer.body[:200].decode("utf-8", "replace")]
     try:
-        messages = [str(message) for message in json.loads(answer.body)["errors"]]
-    except (ValueError, KeyError, TypeError):
-        messages = [answer.body[:200].decode("utf-8", "replace")]
+        content = json.loads(answer.body)
+        messages = [str(message) for message in content["errors"]]
+        code = str(content.get("code", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
     if answer.status == 403:
-        stale = any("attempt is over" in message for message in messages)
-        return (StaleAttempt if stale else Forbidden)(403, messages)
-    return (NotFound if answer.status == 404 else Refused)(answer.status, messages)
+        return (StaleAttempt if _is_stale(code, messages) else Forbidden)(403, messages, code)
+    return (NotFound if answer.status == 404 else Refused)(answer.status, messages, code)
+
+
+def _is_stale(code: str, messages: list[str]) -> bool:
+    """Whether the attempt is over; an old server says so in a sentence only."""
+    if code:
+        return code == "stale_attempt"
+    return any("attempt is over" in message for message in messages)
 
 
 _server: Server | None = None

@@ -29,11 +29,15 @@ class ServerAway(JobTasksError):
 
 
 class Refused(JobTasksError):
-    """The server refused the call; `status` is the HTTP status, `messages` say why."""
+    """The server refused the call.
 
-    def __init__(self, status: int, messages: Sequence[str]) -> None:
+    `status` is the HTTP status, `messages` say why, `code` is the same in one word for programs.
+    """
+
+    def __init__(self, status: int, messages: Sequence[str], code: str = "") -> None:
         self.status = status
         self.messages = list(messages)
+        self.code = code
         super().__init__("{}: {}".format(status, "; ".join(messages) or "no reason given"))
 
 

@@ -58,7 +58,7 @@ def error_of(answer: bytes, status: int) -> str:
     assert head.startswith(b"HTTP/1.1 %d " % status), answer
     assert b"\r\nconnection: close" in head.lower()
     decoded = json.loads(body)
-    assert set(decoded) == {"errors", "error_token"}
+    assert set(decoded) == {"errors", "code", "error_token"}
     return str(decoded["errors"][0])
 
 

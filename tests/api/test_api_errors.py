@@ -10,6 +10,8 @@ import httpx
 import pytest
 from tests.api.conftest import ADMIN, AGENT, Api
 
+from jobtasks.core.errors import error_codes
+
 JOBS = "/arvados/v1/jobs"
 TASKS = "/arvados/v1/job_tasks"
 NOBODY = "zzzzz-8i9sb-000000000000000"
@@ -20,7 +22,8 @@ def message_of(answer: httpx.Response, status: int) -> str:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
-    assert set(body) == {"errors", "error_token"}
+    assert set(body) == {"errors", "code", "error_token"}
+    assert error_codes()[body["code"]] == status
     assert re.fullmatch(r"\d+\+[0-9a-f]{8}", body["error_token"])
     assert body["errors"]
     assert all(isinstance(sentence, str) and sentence for sentence in body["errors"])

@@ -14,6 +14,9 @@ import pytest
 
 from jobtasks.cli.main import main
 
+JOB = "zzzzz-8i9sb-00000000000000j"
+TASK = "zzzzz-ot0gb-00000000000000t"
+
 
 class Ended(NamedTuple):
     """How a command ended."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-JOB = {
-    "uuid": "J",
+from .conftest import JOB, TASK
+
+RECORD = {
+    "uuid": JOB,
     "state": "Running",
     "script": "a.py",
     "tasks_summary": {"todo": 2, "running": 1, "done": 3, "failed": 0},
@@ -23,14 +26,14 @@ Run = Callable[..., Any]
 
 def test_table_and_json_come_from_the_same_values(jobtasks: Run, written: Any) -> None:
     """A table for people, the records for programs."""
-    written.says("GET", "/jobs", (200, {"items": [JOB], "items_available": 1}))
+    written.says("GET", "/jobs", (200, {"items": [RECORD], "items_available": 1}))
     table = jobtasks("job", "list")
     assert table.code == 0
-    assert table.out.splitlines()[1] == "J    Running  3/6   a.py     2026-01-01 00:00:00  -"
-    assert json.loads(jobtasks("job", "list", "-o", "json").out) == [JOB]
-    written.says("GET", "/jobs/J", (200, JOB))
-    assert json.loads(jobtasks("job", "show", "J", "-o", "json").out) == JOB
-    assert "state          Running" in jobtasks("job", "show", "J").out
+    assert re.fullmatch(rf"{JOB}  Running  3/6   \d+[a-z]  -     a.py", table.out.splitlines()[1])
+    assert json.loads(jobtasks("job", "list", "-o", "json").out) == [RECORD]
+    written.says("GET", f"/jobs/{JOB}", (200, RECORD))
+    assert json.loads(jobtasks("job", "show", JOB, "-o", "json").out) == RECORD
+    assert "state          Running" in jobtasks("job", "show", JOB).out
 
 
 def test_filters_of_lists(jobtasks: Run, written: Any) -> None:
@@ -38,12 +41,12 @@ def test_filters_of_lists(jobtasks: Run, written: Any) -> None:
     written.says("GET", "/jobs", (200, {"items": []}))
     jobtasks("job", "list", "--only", "failed")
     assert json.loads(written.calls[-1].query["filters"]) == [["state", "=", "Failed"]]
-    assert jobtasks("job", "tasks", "J").code == 3
-    written.says("GET", "/jobs/J", (200, JOB))
-    written.says("GET", "/job_tasks", (200, {"items": [{"uuid": "T"}], "items_available": 9}))
-    ended = jobtasks("job", "tasks", "J", "--failed", "--level", "2", "--limit", "1")
+    assert jobtasks("job", "tasks", JOB).code == 3
+    written.says("GET", f"/jobs/{JOB}", (200, RECORD))
+    written.says("GET", "/job_tasks", (200, {"items": [{"uuid": TASK}], "items_available": 9}))
+    ended = jobtasks("job", "tasks", JOB, "--failed", "--level", "2", "--limit", "1")
     assert json.loads(written.calls[-1].query["filters"]) == [
-        ["job_uuid", "=", "J"],
+        ["job_uuid", "=", JOB],
         ["success", "=", False],
         ["sequence", "=", 2],
     ]
@@ -52,7 +55,7 @@ def test_filters_of_lists(jobtasks: Run, written: Any) -> None:
 
 def test_control_characters_do_not_reach_the_terminal(jobtasks: Run, written: Any) -> None:
     """A name that would move the cursor is shown, not obeyed."""
-    written.says("GET", "/jobs", (200, {"items": [{**JOB, "script": "a\x1b[2Jb\n"}]}))
+    written.says("GET", "/jobs", (200, {"items": [{**RECORD, "script": "a\x1b[2Jb\n"}]}))
     assert r"a\x1b[2Jb\n" in jobtasks("job", "list").out
 
 
@@ -74,8 +77,8 @@ def test_refusals_are_one_line_and_an_exit_code(
     jobtasks: Run, written: Any, status: int, code: int
 ) -> None:
     """What the server says is shown in one line; a hint may follow; no traceback."""
-    written.says("POST", "/jobs/J/cancel", (status, {"errors": ["it\nsays", "no"]}))
-    ended = jobtasks("job", "cancel", "J")
+    written.says("POST", f"/jobs/{JOB}/cancel", (status, {"errors": ["it\nsays", "no"]}))
+    ended = jobtasks("job", "cancel", JOB)
     assert ended.code == code
     lines = ended.err.splitlines()
     assert lines[0].startswith("jobtasks: ") and lines[0].endswith("it says; no")
@@ -88,7 +91,7 @@ def test_debug_shows_the_traceback(
 ) -> None:
     """JOBTASKS_DEBUG=1 is for the developer."""
     monkeypatch.setenv("JOBTASKS_DEBUG", "1")
-    assert "Traceback" in jobtasks("job", "show", "J").err
+    assert "Traceback" in jobtasks("job", "show", JOB).err
 
 
 def test_no_server(jobtasks: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,47 +136,51 @@ def test_wait_ends_with_the_jobs_exit_code(
     jobtasks: Run, written: Any, state: str, code: int
 ) -> None:
     """0, 1, 4, and 124 when the time is over."""
-    written.says("GET", "/jobs/J", (200, {"uuid": "J", "state": state}))
-    assert jobtasks("wait", "J", "--timeout", "0") == (code, f"{state}\n", "")
+    written.says("GET", f"/jobs/{JOB}", (200, {"uuid": JOB, "state": state}))
+    assert jobtasks("wait", JOB, "--timeout", "0") == (code, f"{state}\n", "")
 
 
 def test_wait_outlasts_a_server_that_is_away(jobtasks: Run, written: Any) -> None:
     """A restart in the middle of a wait goes unnoticed."""
     written.says(
-        "GET", "/jobs/J", (503, {"errors": []}), (502, ""), (200, {"uuid": "J", "state": "Failed"})
+        "GET",
+        f"/jobs/{JOB}",
+        (503, {"errors": []}),
+        (502, ""),
+        (200, {"uuid": JOB, "state": "Failed"}),
     )
-    assert jobtasks("wait", "J").code == 1
+    assert jobtasks("wait", JOB).code == 1
     assert len(written.calls) == 3
 
 
 def test_a_failed_run_says_which_task_and_why(jobtasks: Run, written: Any, script: Path) -> None:
     """The failed task, its parameters, what ended it, its last stderr lines, what to type next."""
-    failed = {"uuid": "J", "state": "Failed", "log": "1 task failed"}
+    failed = {"uuid": JOB, "state": "Failed", "log": "1 task failed"}
     task = {
-        "uuid": "T",
+        "uuid": TASK,
         "sequence": 1,
         "parameters": {"file": "/a"},
         "failed_log": "".join(f"line {n}\n" for n in range(20)) + "boom\n",
     }
     attempt = {"number": 3, "exit_code": 3, "signal": None, "cause": "own_fault", "reason": None}
     written.says("POST", "/jobs", (200, failed))
-    written.says("GET", "/jobs/J", (200, failed))
-    written.says("GET", "/jobs/J/levels", (200, {"items": []}))
+    written.says("GET", f"/jobs/{JOB}", (200, failed))
+    written.says("GET", f"/jobs/{JOB}/levels", (200, {"items": []}))
     written.says("GET", "/job_tasks", (200, {"items": [task], "items_available": 3}))
-    written.says("GET", "/job_tasks/T/attempts", (200, {"items": [attempt] * 3}))
+    written.says("GET", f"/job_tasks/{TASK}/attempts", (200, {"items": [attempt] * 3}))
     ended = jobtasks("run", script)
     assert (ended.code, ended.out) == (1, "")
-    assert 'task T (level 1, {"file": "/a"}) failed for good' in ended.err
+    assert f'task {TASK} (level 1, {{"file": "/a"}}) failed for good' in ended.err
     assert "after 3 attempts: own fault, exit code 3" in ended.err
     assert "| boom" in ended.err and "| line 13" in ended.err and "| line 12" not in ended.err
-    assert "jobtasks task log T" in ended.err
-    assert "2 more: jobtasks job tasks J --failed" in ended.err
+    assert f"jobtasks task log {TASK}" in ended.err
+    assert f"2 more: jobtasks job tasks {JOB} --failed" in ended.err
 
 
 def test_a_log_is_printed_as_it_is(jobtasks: Run, written: Any) -> None:
     """Bytes go through untouched; options become the query."""
-    written.says("GET", "/job_tasks/T/log", (200, b"\x00 line\r\n"))
-    ended = jobtasks("task", "log", "T", "--attempt", "2", "--stream", "stderr")
+    written.says("GET", f"/job_tasks/{TASK}/log", (200, b"\x00 line\r\n"))
+    ended = jobtasks("task", "log", TASK, "--attempt", "2", "--stream", "stderr")
     assert ended.out == "\x00 line\r\n"
     assert written.calls[-1].query == {"attempt": "2", "stream": "stderr"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import WrittenServer
+from .conftest import JOB, TASK, WrittenServer
 
 pytestmark = pytest.mark.rule("R31")
 Run = Callable[..., Any]
@@ -16,16 +16,20 @@ LARGE = {"code": "too_large", "text": "None is large\x1b[2J.", "lift": "Add one.
 DONE: dict[str, Any] = {"code": "complete", "text": "It is complete.", "lift": None, "details": {}}
 
 
-@pytest.mark.parametrize(("noun", "path"), [("job", "/jobs/U"), ("task", "/job_tasks/U")])
+@pytest.mark.parametrize(
+    ("noun", "path"), [("job", f"/jobs/{JOB}"), ("task", f"/job_tasks/{TASK}")]
+)
 def test_a_line_per_reason(written: WrittenServer, jobtasks: Run, noun: str, path: str) -> None:
     """And one for what lifts it, where something does; without control characters."""
     written.says("GET", f"{path}/explain", (200, {"reasons": [LARGE, DONE]}))
-    assert jobtasks(noun, "explain", "U").out.splitlines() == [
+    assert jobtasks(noun, "explain", path.rpartition("/")[2]).out.splitlines() == [
         "None is large\\x1b[2J.",
         "  lift: Add one.",
         "It is complete.",
     ]
-    assert json.loads(jobtasks(noun, "explain", "U", "-o", "json").out)["reasons"] == [LARGE, DONE]
+    assert json.loads(jobtasks(noun, "explain", path.rpartition("/")[2], "-o", "json").out)[
+        "reasons"
+    ] == [LARGE, DONE]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,6 @@ def test_show_says_why_a_job_is_queued(
     is_shown: bool,
 ) -> None:
     """Not when it is about to start, nor when it started between the two questions."""
-    written.says("GET", "/jobs/U", (200, {"uuid": "U", "state": state}))
-    written.says("GET", "/jobs/U/explain", (200, {"reasons": reasons}))
-    assert ("why    None is large" in jobtasks("job", "show", "U").out) == is_shown
+    written.says("GET", f"/jobs/{JOB}", (200, {"uuid": JOB, "state": state}))
+    written.says("GET", f"/jobs/{JOB}/explain", (200, {"reasons": reasons}))
+    assert ("why    None is large" in jobtasks("job", "show", JOB).out) == is_shown

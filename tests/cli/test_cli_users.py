@@ -92,10 +92,11 @@ def test_lists_and_revocation(jobtasks: Run, written: Any) -> None:
     table = jobtasks("token", "list").out
     assert "GET /" in table
     assert "secret" not in table
-    for uuid in ("T1", "T2"):
+    uuids = [TOKEN["uuid"], TOKEN["uuid"][:-1] + "d"]
+    for uuid in uuids:
         written.says("DELETE", f"/api_client_authorizations/{uuid}", (200, {"uuid": uuid}))
-    ended = jobtasks("token", "revoke", "T1", "T2")
-    assert (ended.code, ended.out) == (0, "T1 revoked\nT2 revoked\n")
+    ended = jobtasks("token", "revoke", *uuids)
+    assert (ended.code, ended.out) == (0, "".join(f"{uuid} revoked\n" for uuid in uuids))
     assert jobtasks("token", "revoke", "T3").code == 3
     assert jobtasks("token", "revoke").code == 2
 

@@ -77,6 +77,22 @@ def test_a_stale_attempt_is_told_so_at_once(in_a_task: Any) -> None:
     assert len(in_a_task.requests) == 2
 
 
+@pytest.mark.rule("R32")
+def test_the_code_of_an_answer_goes_before_its_sentence(in_a_task: Any) -> None:
+    """Sentences may change; where there is a code it alone says that the attempt is over."""
+    reply(
+        in_a_task,
+        {"status": 403, "body": {"errors": ["It ended."], "code": "stale_attempt"}},
+        {"status": 403, "body": {"errors": ["An attempt is over"], "code": "forbidden"}},
+    )
+    with pytest.raises(jobtasks_sdk.StaleAttempt) as stale:
+        jobtasks_sdk.current_task().progress(0.5)
+    with pytest.raises(jobtasks_sdk.Forbidden) as forbidden:
+        jobtasks_sdk.current_task().progress(0.5)
+    assert not isinstance(forbidden.value, jobtasks_sdk.StaleAttempt)
+    assert (stale.value.code, forbidden.value.code) == ("stale_attempt", "forbidden")
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(404, jobtasks_sdk.NotFound), (422, jobtasks_sdk.Refused), (401, jobtasks_sdk.Refused)],

@@ -34,12 +34,16 @@ def error_answer(error: JobTasksError) -> Response:
     if isinstance(error, TooLarge | HeadTooLarge):
         # The rest of the body may still be under way: it must not be read as another request.
         headers["Connection"] = "close"
-    return failure(error.status, error.messages, headers)
+    return failure(error.status, error.code, error.messages, headers)
 
 
 def failure(
-    status: int, messages: tuple[str, ...], headers: dict[str, str] | None = None
+    status: int, code: str, messages: tuple[str, ...], headers: dict[str, str] | None = None
 ) -> Response:
-    """Return ``{"errors": […], "error_token": "<Unix seconds>+<8 hex digits>"}``."""
+    """Return ``{"errors": […], "code": "…", "error_token": "<Unix seconds>+<8 hex digits>"}``.
+
+    The sentences may change, `code` (core/errors.py) does not.
+    """
     token = f"{int(time.time())}+{secrets.token_hex(4)}"
-    return json_answer({"errors": messages, "error_token": token}, status, headers)
+    content = {"errors": messages, "code": code, "error_token": token}
+    return json_answer(content, status, headers)

@@ -20,6 +20,7 @@ from jobtasks.core.errors import (
     JobTasksError,
     MethodNotAllowed,
     NotFound,
+    RequestError,
     TooManyRequests,
 )
 from jobtasks.core.identifiers import base36
@@ -142,7 +143,7 @@ async def on_no_route(request: Request, error: Exception) -> Response:
         return answer
     if error.status_code == 404:
         return error_answer(NotFound())
-    return failure(error.status_code, (error.detail,))
+    return failure(error.status_code, RequestError.code, (error.detail,))
 
 
 async def on_crash(request: Request, error: Exception) -> Response:
@@ -150,4 +151,5 @@ async def on_crash(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)
     name = request.scope[REQUEST_ID]
-    return failure(500, (f"Something went wrong in the server; its log says more ({name}).",))
+    message = f"Something went wrong in the server; its log says more ({name})."
+    return failure(500, JobTasksError.code, (message,))

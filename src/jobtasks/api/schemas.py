@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jobtasks.core.errors import error_codes
 from jobtasks.core.resources import (
     INTEGER_MAX,
     INTEGER_MIN,
@@ -30,9 +31,10 @@ ERROR: Json = {
     "type": "object",
     "properties": {
         "errors": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+        "code": {"enum": sorted(error_codes())},
         "error_token": {"type": "string", "pattern": r"^[0-9]+\+[0-9a-f]{8}$"},
     },
-    "required": ["errors", "error_token"],
+    "required": ["errors", "code", "error_token"],
     "additionalProperties": False,
 }
 

@@ -22,6 +22,9 @@ API_PATH = "/arvados/v1"
 ANSWER_SECONDS = 60.0
 """The longest silence while an answer is awaited, beside the time a request waits by itself."""
 
+PAGE_ITEMS = 1000
+"""What one call lists at most: more are read page by page."""
+
 DELAY_SECONDS_MAX = 5.0
 """The longest delay between two tries."""
 
@@ -33,7 +36,9 @@ REPEATED = frozenset((429, 502, 503, 504))
 
 _KINDS: list[type[JobTasksError]] = [RequestError, *RequestError.__subclasses__()]
 
-_ERRORS = {kind.status: kind for kind in _KINDS}
+_BY_STATUS = {kind.status: kind for kind in _KINDS}
+
+_BY_CODE = {kind.code: kind for parent in _KINDS for kind in (parent, *parent.__subclasses__())}
 
 
 class Client:
@@ -65,6 +70,19 @@ class Client:
     def get(self, path: str, **query: Any) -> Any:
         """GET; the answer's JSON value. Lists and objects in the query travel as JSON."""
         return self._repeated(lambda: self._json("GET", path, query, None))
+
+    def pages(self, path: str, limit: int, offset: int = 0, **query: Any) -> dict[str, Any]:
+        """GET a list of at most `limit` items, in as many calls as it takes; the last answer."""
+        items: list[Any] = []
+        while True:
+            wanted = min(limit - len(items), PAGE_ITEMS)
+            place = offset + len(items)
+            answer: dict[str, Any] = self.get(path, limit=wanted, offset=place, **query)
+            items += answer["items"]
+            # A server may have a smaller limit of its own, and says so.
+            is_last = len(answer["items"]) < answer.get("limit", wanted)
+            if is_last or not answer["items"] or len(items) >= limit:
+                return {**answer, "items": items}
 
     def post(self, path: str, body: Any = None) -> Any:
         """POST; the answer's JSON value. Repeated only while it surely was not received."""
@@ -154,10 +172,17 @@ def _check(answer: httpx.Response) -> None:
     answer.read()
     if answer.status_code in REPEATED:
         raise Unavailable(*_messages(answer))
-    kind = _ERRORS.get(answer.status_code)
+    kind = _BY_CODE.get(_code(answer)) or _BY_STATUS.get(answer.status_code)
     if kind is None:
         raise Problem(f"the server answered {answer.status_code}: {'; '.join(_messages(answer))}")
     raise kind(*_messages(answer))
+
+
+def _code(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json().get("code"))
+    except (ValueError, AttributeError):
+        return ""
 
 
 def _messages(answer: httpx.Response) -> list[str]:

@@ -1,4 +1,4 @@
-"""``jobtasks job``: look at jobs; cancel or retry them."""
+"""``jobtasks job``: look at jobs; change, cancel, retry or delete them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,27 @@ from typing import Any
 
 import click
 
-from jobtasks.cli.options import Assignment, format_option, state_option
-from jobtasks.cli.output import Column, Row, key, moment, print_list, print_record
+from jobtasks.cli.options import (
+    Assignment,
+    format_option,
+    format_option_without_id,
+    list_options,
+    state_option,
+)
+from jobtasks.cli.output import Column, Row, age, key, print_list, print_record, took
 from jobtasks.cli.reasons import print_reasons, why_queued
+from jobtasks.cli.selectors import JOB, TASK, resolve, resolve_all
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
 
 
 @click.group(name="job")
 def command() -> None:
-    """Look at jobs; cancel or retry them."""
+    """Look at jobs; change, cancel, retry or delete them.
+
+    JOB is a uuid, @last (your newest job), or a beginning or an end of a uuid that no other job
+    has.
+    """
 
 
 def _counts(job: Row) -> str:
@@ -28,22 +39,26 @@ def _program(job: Row) -> str:
     return str(job.get("script") or " ".join(job.get("command") or []))
 
 
+def _percent(task: Row) -> str | None:
+    progress = task.get("progress")
+    return None if progress is None else f"{progress:.0%}"
+
+
 JOB_COLUMNS: list[Column] = [
     ("job", key("uuid")),
     ("state", key("state")),
     ("done", _counts),
+    ("age", age("created_at")),
+    ("took", took),
     ("program", _program),
-    ("created", moment("created_at")),
-    ("finished", moment("finished_at")),
 ]
 
 TASK_COLUMNS: list[Column] = [
     ("task", key("uuid")),
-    ("level", key("sequence")),
     ("number", key("qsequence")),
+    ("level", key("sequence")),
     ("state", key("state")),
-    ("progress", key("progress")),
-    ("attempts", key("attempts")),
+    ("done", _percent),
     ("failed", key("failed_count")),
     ("parameters", key("parameters")),
 ]
@@ -56,80 +71,110 @@ TASK_COLUMNS: list[Column] = [
 def show(job: str, state: StateDirectory, form: str) -> None:
     """Show the record of JOB; in text also why it has not started."""
     with look(state) as client:
-        record = client.get(f"/jobs/{job}")
-        waits = form != "json" and record["state"] == "Queued"
-        why = why_queued(client, job) if waits else None
+        uuid = resolve(client, JOB, job)
+        record = client.get(f"/jobs/{uuid}")
+        waits = form == "table" and record["state"] == "Queued"
+        why = why_queued(client, uuid) if waits else None
     print_record({**record, "why": why} if why else record, form)
 
 
 @command.command(name="explain")
 @click.argument("job")
 @state_option
-@format_option
+@format_option_without_id
 def explain(job: str, state: StateDirectory, form: str) -> None:
     """Say what keeps JOB from starting, going on or ending, and what would change it."""
     with look(state) as client:
-        print_reasons(client.get(f"/jobs/{job}/explain"), form)
+        uuid = resolve(client, JOB, job)
+        print_reasons(client.get(f"/jobs/{uuid}/explain"), form)
 
 
 @command.command(name="list")
-@click.option("--only", metavar="STATE", help="Only jobs in this state (Queued, Running, …).")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--only", metavar="STATE", help="The same as --filter state=STATE.")
+@list_options("jobs", limit=20)
 @state_option
 @format_option
-def list_jobs(only: str | None, limit: int, state: StateDirectory, form: str) -> None:
-    """List jobs, the newest first."""
-    filters = [["state", "=", only.capitalize()]] if only else None
+def list_jobs(
+    only: str | None,
+    conditions: tuple[list[Any], ...],
+    orders: tuple[str, ...],
+    limit: int,
+    offset: int,
+    state: StateDirectory,
+    form: str,
+) -> None:
+    """List jobs, the newest first unless --order says otherwise."""
+    filters = [*conditions, *([["state", "=", only]] if only else [])]
+    filters = [_as_spelled(each, str.capitalize) for each in filters]
+    order = list(orders) or ["created_at desc"]
     with look(state) as client:
-        answer = client.get("/jobs", filters=filters, order=["created_at desc"], limit=limit)
+        answer = client.pages("/jobs", limit, offset, filters=filters or None, order=order)
     print_list(answer["items"], JOB_COLUMNS, form)
+    _say_more(answer, offset, form)
 
 
 @command.command(name="tasks")
 @click.argument("job")
 @click.option("--failed", is_flag=True, help="Only those that failed for good.")
 @click.option("--level", type=int, help="Only those of this sequence.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--offset", type=click.IntRange(min=0), default=0, show_default=True)
+@list_options("job_tasks", limit=100)
 @state_option
 @format_option
 def tasks(
     job: str,
     failed: bool,
     level: int | None,
+    conditions: tuple[list[Any], ...],
+    orders: tuple[str, ...],
     limit: int,
     offset: int,
     state: StateDirectory,
     form: str,
 ) -> None:
-    """List the tasks of JOB in order of sequence and arrival."""
-    filters: list[list[Any]] = [["job_uuid", "=", job]]
+    """List the tasks of JOB in order of sequence and arrival, unless --order says otherwise."""
+    filters = [_as_spelled(each, str.lower) for each in conditions]
     filters += [["success", "=", False]] if failed else []
     filters += [["sequence", "=", level]] if level is not None else []
+    order = list(orders) or ["sequence", "qsequence"]
     with look(state) as client:
-        client.get(f"/jobs/{job}", select=["uuid"])
-        answer = client.get(
-            "/job_tasks",
-            filters=filters,
-            order=["sequence", "qsequence"],
-            limit=limit,
-            offset=offset,
-        )
+        uuid = resolve(client, JOB, job)
+        client.get(f"/jobs/{uuid}", select=["uuid"])
+        filters.insert(0, ["job_uuid", "=", uuid])
+        answer = client.pages("/job_tasks", limit, offset, filters=filters, order=order)
     print_list(answer["items"], TASK_COLUMNS, form)
-    more = answer.get("items_available", 0) - offset - len(answer["items"])
+    _say_more(answer, offset, form)
+
+
+def _as_spelled(condition: list[Any], spell: Any) -> list[Any]:
+    """A filter on states with their letters as the records have them; several go by commas."""
+    name, operator, operand = condition
+    if name != "state" or operator not in ("=", "!=") or operand is None:
+        return condition
+    states = [spell(word.strip()) for word in operand.split(",")]
+    if len(states) == 1:
+        return [name, operator, states[0]]
+    return [name, "in" if operator == "=" else "not in", states]
+
+
+def _say_more(answer: dict[str, Any], offset: int, form: str) -> None:
+    listed = offset + len(answer["items"])
+    more = answer.get("items_available", 0) - listed
     if more > 0 and form == "table":
-        click.echo(f"({more} more: --offset {offset + len(answer['items'])})", err=True)
+        click.echo(f"({more} more: --offset {listed})", err=True)
 
 
 @command.command(name="cancel")
-@click.argument("job")
+@click.argument("job", nargs=-1, required=True)
+@click.option("--reason", metavar="TEXT", help="Kept in the job's log.")
 @state_option
 @format_option
-def cancel(job: str, state: StateDirectory, form: str) -> None:
-    """Cancel JOB: nothing more starts, what runs is ended."""
+def cancel(job: tuple[str, ...], reason: str | None, state: StateDirectory, form: str) -> None:
+    """Cancel each JOB: nothing more starts, what runs is ended."""
     with look(state) as client:
-        record = client.post(f"/jobs/{job}/cancel")
-    _print_state(record, form)
+        uuids = resolve_all(client, JOB, job)
+        body = {"reason": reason} if reason else None
+        records = [client.post(f"/jobs/{uuid}/cancel", body) for uuid in uuids]
+    _print_states(records, form)
 
 
 @command.command(name="retry")
@@ -154,14 +199,15 @@ def retry(
 ) -> None:
     """Queue a failed or cancelled JOB again; what is complete stays. With TASKs, only these."""
     body: dict[str, Any] = {}
-    if task:
-        body["job_tasks"] = list(task)
     if constraints:
         body["runtime_constraints"] = dict(constraints)
     with look(state) as client:
-        record = client.post(f"/jobs/{job}/retry", body)
-    _print_state(record, form)
-    click.echo(f"`jobtasks run --resume {job}` runs it here, if no server does", err=True)
+        uuid = resolve(client, JOB, job)
+        if task:
+            body["job_tasks"] = resolve_all(client, TASK, task, uuid)
+        record = client.post(f"/jobs/{uuid}/retry", body)
+    _print_states([record], form)
+    click.echo(f"`jobtasks run --resume {uuid}` runs it here, if no server does", err=True)
 
 
 @command.command(name="output")
@@ -170,11 +216,13 @@ def retry(
 def output(job: str, state: StateDirectory) -> None:
     """Print the output of JOB as it is."""
     with look(state) as client:
-        client.copy(f"/jobs/{job}/output", sys.stdout.buffer)
+        uuid = resolve(client, JOB, job)
+        client.copy(f"/jobs/{uuid}/output", sys.stdout.buffer)
 
 
-def _print_state(job: Row, form: str) -> None:
-    if form == "json":
-        print_record(job, form)
-    else:
+def _print_states(jobs: list[dict[str, Any]], form: str) -> None:
+    if form != "table":
+        print_list(jobs, JOB_COLUMNS, form)
+        return
+    for job in jobs:
         click.echo(f"{job['uuid']} {job['state']}")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from jobtasks.cli.problems import ExitCode, exit_code_of, hint_of
+from jobtasks.cli.options import color_option
+from jobtasks.cli.problems import ExitCode, as_object, error_object, exit_code_of
 from jobtasks.core.errors import JobTasksError
 
 COMMANDS = {
@@ -65,6 +69,7 @@ class LazyGroup(click.Group):
     "124 timeout, 125 infrastructure.",
 )
 @click.version_option(package_name="jobtasks", prog_name="jobtasks")
+@color_option
 def cli() -> None:
     """Run jobs made of tasks: a running task creates more, what dies is tried again."""
 
@@ -78,43 +83,73 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        result = cli.main(arguments, prog_name="jobtasks", standalone_mode=False)
+        result = cli.main(words, prog_name="jobtasks", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Exit as error:
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.USAGE
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader went away (as `head` does); nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
-    except JobTasksError as error:
-        return _report(str(error), hint_of(error), exit_code_of(error))
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _report(f"{error.strerror or error}{where}", "", ExitCode.INFRASTRUCTURE)
     except Exception as error:
-        return _report(
-            f"internal error: {type(error).__name__}: {error}",
-            "JOBTASKS_DEBUG=1 shows where it happened",
-            ExitCode.INFRASTRUCTURE,
-        )
+        return _report(error, wants_json(words))
 
 
-def _report(message: str, hint: str, exit_code: ExitCode) -> ExitCode:
-    """One line that says what went wrong, perhaps one that says what to do; the exit code."""
-    if os.environ.get("JOBTASKS_DEBUG"):
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, also one that is wrong elsewhere."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--":
+            return False
+        if found := FORMAT.fullmatch(word):
+            return (found[1] or following) in ("json", "jsonl")
+    return False
+
+
+FORMAT = re.compile(r"(?:-[a-zA-Z]*o=?|--format=?)(jsonl?|table|id|)")
+"""A word that says how to print, or that the next one does."""
+
+
+def _report(error: Exception, as_json: bool) -> int:
+    """Say on stderr what went wrong and what to do, in lines or as a JSON object; the exit code."""
+    if os.environ.get("JOBTASKS_DEBUG") and not isinstance(error, click.ClickException):
         import traceback
 
         traceback.print_exc()
-    click.echo("jobtasks: " + " ".join(message.split()), err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+    if isinstance(error, click.ClickException) and not as_json:
+        error.show()
+        return ExitCode.USAGE
+    said, exit_code = _described(error)
+    if as_json:
+        click.echo(json.dumps(said, ensure_ascii=False), err=True)
+        return exit_code
+    click.echo("jobtasks: " + " ".join(said["error"]["message"].split()), err=True)
+    if said["error"]["hint"]:
+        click.echo(f"hint: {said['error']['hint']}", err=True)
     return exit_code
+
+
+def _described(error: Exception) -> tuple[dict[str, Any], ExitCode]:
+    if isinstance(error, click.ClickException):
+        said = error_object("usage", error.format_message(), _usage_hint(error))
+        return said, ExitCode.USAGE
+    if isinstance(error, JobTasksError):
+        return as_object(error), exit_code_of(error)
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        message, hint = f"{error.strerror or error}{where}", ""
+    else:
+        message = f"internal error: {type(error).__name__}: {error}"
+        hint = "JOBTASKS_DEBUG=1 shows where it happened"
+    return error_object("infrastructure", message, hint), ExitCode.INFRASTRUCTURE
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"`{context.command_path} --help` says more" if context else ""
 
 
 if __name__ == "__main__":

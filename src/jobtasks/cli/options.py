@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +13,7 @@ import click
 
 from jobtasks.cli.state import StateDirectory, default_state_path
 from jobtasks.core.addresses import base_url
+from jobtasks.core.resources import RESOURCES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -44,6 +47,87 @@ class Assignment(click.ParamType[tuple[str, Any]]):
         return name, text_or_json(text)
 
 
+class Condition(click.ParamType[list[Any]]):
+    """``NAME=VALUE``, also with ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``~``: a filter of lists.
+
+    The value is text as the interface takes it for any attribute; ``null`` is null. ``~`` takes a
+    pattern with ``%`` for any run of letters, and ignores case.
+    """
+
+    name = "NAME=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[Any]:
+        """The filter as the server takes it; without an operator it is a usage error."""
+        if isinstance(value, list):
+            return value
+        found = CONDITION.fullmatch(value)
+        if found is None:
+            self.fail(f"{value!r} is not NAME=VALUE (or != < <= > >= ~)", param, ctx)
+        name, operator, operand = found.groups()
+        return [name, OPERATORS.get(operator, operator), None if operand == "null" else operand]
+
+
+CONDITION = re.compile(r"([\w.]+) ?(!=|<=|>=|=|<|>|~) ?(.*)", re.DOTALL)
+OPERATORS = {"~": "ilike"}
+"""Operators that the interface spells in another way."""
+
+
+class Order(click.ParamType[str]):
+    """``NAME`` or ``NAME desc``: what a list is sorted by."""
+
+    name = "NAME [desc]"
+
+    def __init__(self, resource: str) -> None:
+        self._resource = resource
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The key, checked: the server drops keys that it does not know."""
+        name, _, direction = value.strip().partition(" ")
+        attribute = RESOURCES[self._resource].attributes.get(name)
+        if attribute is None or attribute.column is None:
+            self.fail(f"{name!r} is nothing to sort {self._resource} by", param, ctx)
+        if direction.strip() not in ("", "asc", "desc"):
+            self.fail(f"{direction!r} is neither asc nor desc", param, ctx)
+        return str(value.strip())
+
+
+def list_options(resource: str, limit: int) -> Callable[[Command], Command]:
+    """``--filter``, ``--order``, ``--limit``, ``--offset`` of a command that lists `resource`."""
+
+    def decorate(command: Command) -> Command:
+        options = [
+            click.option(
+                "--filter",
+                "conditions",
+                type=Condition(),
+                multiple=True,
+                help="Only these; also != < <= > >= and ~ (a pattern with %). May be repeated.",
+            ),
+            click.option(
+                "--order",
+                "orders",
+                type=Order(resource),
+                multiple=True,
+                help="Sort by this attribute. May be repeated.",
+            ),
+            click.option(
+                "--limit", type=click.IntRange(min=1), default=limit, show_default=True,
+                help="List no more.",
+            ),
+            click.option(
+                "--offset", type=click.IntRange(min=0), default=0, show_default=True,
+                help="Leave out the first.",
+            ),
+        ]  # fmt: skip
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 class StateType(click.ParamType[StateDirectory]):
     """The state directory of a server; it need not exist yet."""
 
@@ -69,17 +153,63 @@ def state_option(command: Command) -> Command:
     )(command)
 
 
+FORMATS = ("table", "json", "jsonl", "id")
+"""How records are printed (docs/reference/cli.md)."""
+
+
 def format_option(command: Command) -> Command:
-    """``-o table|json``."""
+    """``-o table|json|jsonl|id`` and ``--color``, for commands that print records."""
+    return _format_option(FORMATS)(color_option(command))
+
+
+def format_option_without_id(command: Command) -> Command:
+    """``-o table|json|jsonl`` and ``--color``, for commands that print what has no uuid."""
+    return _format_option(FORMATS[:-1])(color_option(command))
+
+
+def _format_option(forms: tuple[str, ...]) -> Callable[[Command], Command]:
     return click.option(
         "-o",
         "--format",
         "form",
-        type=click.Choice(["table", "json"]),
-        default="table",
+        type=click.Choice(forms),
+        default=forms[0],
         show_default=True,
         help="How to print.",
+    )
+
+
+COLORS: dict[str, bool | None] = {"always": True, "never": False, "auto": None}
+
+
+def color_option(command: Command) -> Command:
+    """``--color auto|always|never``; auto goes by the terminal and the environment."""
+    return click.option(
+        "--color",
+        type=click.Choice(list(COLORS)),
+        callback=_choose_color,
+        expose_value=False,
+        help="Whether to use colours; by default on terminals, unless NO_COLOR is set.",
     )(command)
+
+
+def _choose_color(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> str | None:
+    if value is not None:
+        context.color = COLORS[value]
+    elif context.parent is None:
+        context.color = color_of_environment(os.environ)
+    return value
+
+
+def color_of_environment(environment: Mapping[str, str]) -> bool | None:
+    """What NO_COLOR, CLICOLOR_FORCE and CLICOLOR ask for; None: colours on terminals."""
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("CLICOLOR_FORCE", "0") != "0":
+        return True
+    return False if environment.get("CLICOLOR") == "0" else None
 
 
 class ListenAddress(click.ParamType[tuple[str, int]]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 from jobtasks.core.errors import JobTasksError
 
@@ -40,11 +41,16 @@ class Problem(JobTasksError):
     """One line that says what went wrong, one that says what to do about it."""
 
     def __init__(
-        self, message: str, hint: str = "", exit_code: ExitCode = ExitCode.INFRASTRUCTURE
+        self,
+        message: str,
+        hint: str = "",
+        exit_code: ExitCode = ExitCode.INFRASTRUCTURE,
+        code: str = "",
     ) -> None:
         super().__init__(message)
         self.hint = hint
         self.code_to_exit_with = exit_code
+        self.code_for_programs = code or exit_code.name.lower()
 
 
 HINTS = {
@@ -61,6 +67,23 @@ _EXIT_CODES = {401: ExitCode.INFRASTRUCTURE, 404: ExitCode.NOT_FOUND}
 def hint_of(error: JobTasksError) -> str:
     """What the user can do about it; empty when there is nothing to add."""
     return error.hint if isinstance(error, Problem) else HINTS.get(error.status, "")
+
+
+def as_object(error: JobTasksError) -> dict[str, Any]:
+    """What a program is told of an error: ``{"error": {code, message, hint, status}}``.
+
+    `code` is stable: the server's own (docs/reference/api.md), or ours: the exit code's name or
+    ``ambiguous``. `status` is the HTTP status, null where no server spoke.
+    """
+    is_ours = isinstance(error, Problem)
+    code = error.code_for_programs if isinstance(error, Problem) else error.code
+    return error_object(code, str(error), hint_of(error), None if is_ours else error.status)
+
+
+def error_object(code: str, message: str, hint: str, status: int | None = None) -> dict[str, Any]:
+    """The same from its parts; an empty hint is null."""
+    parts = {"code": code, "message": message, "hint": hint or None, "status": status}
+    return {"error": parts}
 
 
 def exit_code_of(error: JobTasksError) -> ExitCode:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jobtasks.cli.client import Client
-from jobtasks.cli.output import print_record, printable
+from jobtasks.cli.output import print_list, print_record, printable
 
 KEEPS_QUEUED = frozenset(
     ("no_node", "too_large", "min_nodes", "nodes_held", "nodes_draining", "engine_queue")
@@ -16,9 +16,12 @@ KEEPS_QUEUED = frozenset(
 
 
 def print_reasons(answer: dict[str, Any], form: str) -> None:
-    """A line per reason and below it what would lift it, or the answer as it came."""
+    """A line per reason and below it what would lift it; for programs the answer as it came."""
     if form == "json":
         print_record(answer, form)
+        return
+    if form == "jsonl":
+        print_list(answer["reasons"], (), form)
         return
     for reason in answer["reasons"]:
         click.echo(printable(reason["text"]))

@@ -19,6 +19,7 @@ from jobtasks.cli.options import state_option
 from jobtasks.cli.problems import OF_STATE, ExitCode, Problem
 from jobtasks.cli.progress import Meter, meter
 from jobtasks.cli.reasons import why_queued
+from jobtasks.cli.selectors import JOB, resolve
 from jobtasks.cli.servers import RUN_PATIENCE_SECONDS, address_of_environment, answers, connect
 from jobtasks.cli.state import StateDirectory
 from jobtasks.cli.waiting import wait_for_end
@@ -80,7 +81,7 @@ def _create(client: Client, body: dict[str, Any]) -> str:
 def _unfinished(client: Client, named: str | None, state: StateDirectory) -> str:
     """The job to resume: the named one, the one that the last run left, or the newest."""
     if named or state.last_run:
-        return named or state.last_run
+        return resolve(client, JOB, named or state.last_run)
     jobs = client.get(
         "/jobs",
         filters=[["state", "in", ["Queued", "Running"]]],

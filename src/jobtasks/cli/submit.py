@@ -35,7 +35,4 @@ def command(
     body |= {name: value for name, value in extras.items() if value is not None}
     with connect(state) as client:
         job = client.post("/jobs", {"job": body})
-    if form == "json":
-        print_record(job, form)
-    else:
-        click.echo(job["uuid"])
+    print_record(job, "id" if form == "table" else form)

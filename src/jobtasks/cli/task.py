@@ -7,9 +7,10 @@ import sys
 import click
 
 from jobtasks.cli.failures import cause_of
-from jobtasks.cli.options import format_option, state_option
-from jobtasks.cli.output import Column, key, moment, print_list, print_record
+from jobtasks.cli.options import format_option, format_option_without_id, state_option
+from jobtasks.cli.output import Column, key, moment, print_list, print_record, took
 from jobtasks.cli.reasons import print_reasons
+from jobtasks.cli.selectors import TASK, resolve
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
 
@@ -19,7 +20,7 @@ ATTEMPT_COLUMNS: list[Column] = [
     ("node", key("node")),
     ("slot", key("slot")),
     ("started", moment("started_at")),
-    ("finished", moment("finished_at")),
+    ("took", took),
     ("peak KiB", key("peak_memory_kib")),
     ("log bytes", key("log_bytes")),
     ("ended by", lambda attempt: cause_of(attempt) if attempt.get("finished_at") else None),
@@ -28,7 +29,11 @@ ATTEMPT_COLUMNS: list[Column] = [
 
 @click.group(name="task")
 def command() -> None:
-    """Look at a task, its attempts and their logs."""
+    """Look at a task, its attempts and their logs.
+
+    TASK is a uuid, JOB/NUMBER (the task's number in its job, as in @last/3), @last (the task of
+    your newest job that started last), or a beginning or an end of a uuid that no other task has.
+    """
 
 
 @command.command(name="show")
@@ -38,17 +43,18 @@ def command() -> None:
 def show(task: str, state: StateDirectory, form: str) -> None:
     """Show the record of TASK."""
     with look(state) as client:
-        print_record(client.get(f"/job_tasks/{task}"), form)
+        print_record(client.get(f"/job_tasks/{resolve(client, TASK, task)}"), form)
 
 
 @command.command(name="explain")
 @click.argument("task")
 @state_option
-@format_option
+@format_option_without_id
 def explain(task: str, state: StateDirectory, form: str) -> None:
     """Say why TASK does not run, and what would change it."""
     with look(state) as client:
-        print_reasons(client.get(f"/job_tasks/{task}/explain"), form)
+        uuid = resolve(client, TASK, task)
+        print_reasons(client.get(f"/job_tasks/{uuid}/explain"), form)
 
 
 @command.command(name="log")
@@ -59,16 +65,17 @@ def explain(task: str, state: StateDirectory, form: str) -> None:
 def log(task: str, attempt: int | None, stream: str | None, state: StateDirectory) -> None:
     """Print what an attempt of TASK wrote, stdout and stderr in order of arrival."""
     with look(state) as client:
-        target = sys.stdout.buffer
-        client.copy(f"/job_tasks/{task}/log", target, attempt=attempt, stream=stream)
+        path = f"/job_tasks/{resolve(client, TASK, task)}/log"
+        client.copy(path, sys.stdout.buffer, attempt=attempt, stream=stream)
 
 
 @command.command(name="attempts")
 @click.argument("task")
 @state_option
-@format_option
+@format_option_without_id
 def attempts(task: str, state: StateDirectory, form: str) -> None:
     """List the attempts of TASK: when and where they ran, what ended them."""
     with look(state) as client:
-        items = client.get(f"/job_tasks/{task}/attempts")["items"]
+        uuid = resolve(client, TASK, task)
+        items = client.get(f"/job_tasks/{uuid}/attempts")["items"]
     print_list(items, ATTEMPT_COLUMNS, form)

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from jobtasks.cli.options import format_option, state_option
+from jobtasks.cli.options import format_option, format_option_without_id, state_option
 from jobtasks.cli.output import Column, key, moment, print_list, print_record
+from jobtasks.cli.selectors import TOKEN, USER, resolve, resolve_all
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
-from jobtasks.cli.user import uuid_of
 from jobtasks.core.scopes import READ_ONLY
 
 COLUMNS: list[Column] = [
@@ -65,7 +65,7 @@ def command() -> None:
 @click.option("--expires", type=When(), help="When it ends: 12h, 30d or a time.")
 @click.option("--label", help="A word or two on what it is for.")
 @state_option
-@format_option
+@format_option_without_id
 def create(
     user: str | None,
     read_only: bool,
@@ -80,9 +80,9 @@ def create(
     body: dict[str, Any] = {"scopes": wanted or None, "expires_at": expires, "label": label}
     with look(state) as client:
         if user is not None:
-            body["owner_uuid"] = uuid_of(client, user)
+            body["owner_uuid"] = resolve(client, USER, user)
         token = client.post("/api_client_authorizations", {"api_client_authorization": body})
-    if form == "json":
+    if form != "table":
         print_record(token, form)
         return
     click.echo(f"{token['uuid']}; the secret is not shown again:", err=True)
@@ -97,7 +97,7 @@ def create(
 def list_tokens(user: str | None, limit: int, state: StateDirectory, form: str) -> None:
     """List tokens, the newest first, without their secrets: yours; an administrator sees all."""
     with look(state) as client:
-        filters = [["owner_uuid", "=", uuid_of(client, user)]] if user else None
+        filters = [["owner_uuid", "=", resolve(client, USER, user)]] if user else None
         answer = client.get(
             "/api_client_authorizations", filters=filters, order=["created_at desc"], limit=limit
         )
@@ -109,10 +109,11 @@ def list_tokens(user: str | None, limit: int, state: StateDirectory, form: str) 
 @state_option
 @format_option
 def revoke(token: tuple[str, ...], state: StateDirectory, form: str) -> None:
-    """Revoke each TOKEN, a uuid: from now on nobody gets in with it."""
+    """Revoke each TOKEN, a uuid or a part of one: from now on nobody gets in with it."""
     with look(state) as client:
-        gone = [client.delete(f"/api_client_authorizations/{uuid}") for uuid in token]
-    if form == "json":
+        uuids = resolve_all(client, TOKEN, token)
+        gone = [client.delete(f"/api_client_authorizations/{uuid}") for uuid in uuids]
+    if form != "table":
         print_list(gone, COLUMNS, form)
         return
     for record in gone:

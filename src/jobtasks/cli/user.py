@@ -6,13 +6,11 @@ from typing import Any
 
 import click
 
-from jobtasks.cli.client import Client
 from jobtasks.cli.options import Command, format_option, state_option
 from jobtasks.cli.output import Column, Row, key, moment, print_list, print_record
-from jobtasks.cli.problems import ExitCode, Problem
+from jobtasks.cli.selectors import USER, resolve
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
-from jobtasks.core.identifiers import is_uuid
 
 COLUMNS: list[Column] = [
     ("user", key("uuid")),
@@ -76,22 +74,8 @@ def list_users(limit: int, state: StateDirectory, form: str) -> None:
 def change(user: str, state: StateDirectory, form: str, **attributes: Any) -> None:
     """Change USER, a name or a uuid: what the options say, nothing else."""
     with look(state) as client:
-        uuid = uuid_of(client, user)
+        uuid = resolve(client, USER, user)
         _print(client.patch(f"/users/{uuid}", {"user": _given(attributes)}), form)
-
-
-def uuid_of(client: Client, user: str) -> str:
-    """Return the uuid of a user who is named by it, or by the username."""
-    if is_uuid(user, "user"):
-        return user
-    found = client.get("/users", filters=[["username", "=", user]], limit=1)["items"]
-    if not found:
-        raise Problem(
-            f"there is no user {user}",
-            "`jobtasks user list` shows who there is",
-            ExitCode.NOT_FOUND,
-        )
-    return str(found[0]["uuid"])
 
 
 def _given(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +83,4 @@ def _given(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(user: Row, form: str) -> None:
-    if form == "json":
-        print_record(user, form)
-    else:
-        click.echo(user["uuid"])
+    print_record(user, "id" if form == "table" else form)

@@ -134,3 +134,11 @@ class Unavailable(JobTasksError):
     status = 503
     code = "unavailable"
     transient = True
+
+
+def error_codes() -> dict[str, int]:
+    """Return every code that an answer may carry, with its HTTP status."""
+    kinds = [JobTasksError]
+    for kind in kinds:
+        kinds += [child for child in kind.__subclasses__() if child.__module__ == __name__]
+    return {kind.code: kind.status for kind in kinds}
