@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from jobtasks.protocol.messages import (
     Orders,
     Stop,
     Sync,
+    Trust,
 )
 
 JOB = "zzzzz-8i9sb-000000000000001"
@@ -51,7 +53,9 @@ def wait_for(look: Callable[[], Found | None], what: str, seconds: float = 20.0)
 class FakeServer:
     """Speaks the protocol and believes the agent; orders are repeated as the real server's are."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
+        self.trust: Trust | None = None
         self.lock = threading.Condition()
         self.joined = Joined(
             agent=7,
@@ -97,7 +101,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self, attempt: int, *command: str, slot: int = 1, **fields: Any) -> Assignment:
         fields = {"start_within_seconds": 20.0, "number": 1, "sequence": 0, **fields}
@@ -179,6 +183,11 @@ class FakeServer:
 
         self._http = Server(("127.0.0.1", self.port if port is None else port), Handler)
         self.port = self._http.server_address[1]
+        if self.tls:
+            # Agreed on when the first request is read, in the thread of the connection.
+            self._http.socket = self.tls.wrap_socket(
+                self._http.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         ).start()
@@ -273,6 +282,8 @@ class FakeServer:
         orders.ask, self._ask = self._ask, []
         orders.jobs_over = [job for job in self.jobs_over if job in known]
         orders.follow = self.follow
+        if self.trust and self.trust.mark != sync.trust:
+            orders.trust = self.trust
         return bool(
             orders.start or orders.stop or orders.ask or orders.jobs_over or self._poked
         ) or bool(orders.acknowledged)
@@ -330,6 +341,7 @@ class AgentProcess:
         self.stderr = node.parent / "stderr.log"
         self.server = server
         environ = {**os.environ, "JOBTASKS_URL": "operators", "ARVADOS_API_TOKEN": "operators"}
+        environ.pop("SSL_CERT_FILE", None)
         command = [sys.executable, "-m", module, "--server", server.url, "--token-file"]
         command += [str(self.token_file), "--node-dir", str(node), *options]
         with self.stderr.open("ab") as stderr:

@@ -1,4 +1,4 @@
-"""Calls to the server: HTTP/1.1 on kept connections that never block the loop.
+"""Calls to the server: HTTP/1.1 on kept connections that never block the loop, with TLS or without.
 
 A small client of our own, because a call is on the path of every task: it needs no thread (a thread
 would wait for the interpreter's lock while a process is started) and one `send` per request.
@@ -12,10 +12,17 @@ import os
 import select
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from jobtasks.agent.loop import Loop, Timer
+
+if TYPE_CHECKING:
+    import ssl
+
+    from jobtasks.agent import secure
 
 logger = logging.getLogger(__name__)
 
@@ -34,20 +41,35 @@ def _ignore(*_: object) -> None:
 class Server:
     """Where the server is and how to speak to it; told again by a file when it moves."""
 
-    def __init__(self, url: str, token_file: Path, url_file: Path) -> None:
+    def __init__(
+        self, url: str, token_file: Path, url_file: Path, ca_file: Path | None = None
+    ) -> None:
         self._token_file = token_file
         self._url_file = url_file
+        self._ca_file = ca_file
+        self.tls: secure.Client | None = None
+        """Set when the server is called by https."""
         self.set(url)
         self.look_again()
 
     def set(self, url: str) -> None:
-        """Take another base URL; errors: ValueError for one that cannot be used."""
+        """Take another base URL; errors: ValueError for one that cannot be used, OSError for a CA
+        file that cannot.
+        """
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"not an address that an agent can use: {url!r} (http://HOST:PORT)")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.tls = self._client() if parts.scheme == "https" else None
         self.url = url.rstrip("/")
-        self.host, self.port = parts.hostname, parts.port or 80
+        self.place = parts.hostname, port, parts.scheme
         self._netloc, self._prefix = parts.netloc, parts.path.rstrip("/")
+
+    def _client(self) -> secure.Client:
+        # Not above: an agent that calls by plain http need not load TLS.
+        from jobtasks.agent import secure
+
+        return self.tls or secure.Client(self._ca_file)
 
     def look_again(self) -> None:
         """Read token and address anew: both may have changed while the server was away."""
@@ -82,7 +104,10 @@ class Connection:
         self._answered: Answered = _ignore
         self._failed: Failed = _ignore
         self._socket: socket.socket | None = None
-        self._peer: tuple[str, int] = ("", 0)
+        self._opening: Callable[[], None] | None = None
+        """What the next event goes on with until TLS is agreed on; None: with the call itself."""
+        self._blocked: tuple[type[OSError], ...] = (BlockingIOError,)
+        self._peer = ("", 0, "")
         self._events = 0
         self._request = b""
         self._unsent: memoryview = memoryview(b"")
@@ -103,7 +128,7 @@ class Connection:
         self._answered, self._failed = answered, failed
         self._request = self._server.request(path, body)
         self._timer = self._loop.after(timeout, lambda: self._fail("no answer in time"))
-        if self._socket is not None and self._peer != (self._server.host, self._server.port):
+        if self._socket is not None and self._peer != self._server.place:
             self._close()
         if self._socket is None:
             self._connect()
@@ -117,9 +142,12 @@ class Connection:
 
     def _connect(self) -> None:
         self._used = False
-        self._peer = (self._server.host, self._server.port)
+        self._peer = self._server.place
+        tls = self._server.tls
+        self._opening = partial(self._wrap, tls) if tls else None
+        self._blocked = (BlockingIOError,)
         try:
-            found = socket.getaddrinfo(*self._peer, type=socket.SOCK_STREAM)[0]
+            found = socket.getaddrinfo(*self._peer[:2], type=socket.SOCK_STREAM)[0]
             self._socket = socket.socket(found[0], socket.SOCK_STREAM)
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -132,6 +160,34 @@ class Connection:
         self._events = select.EPOLLOUT
         self._loop.watch(self._socket.fileno(), self._ready, self._events)
 
+    def _wrap(self, tls: secure.Client) -> None:
+        """The connection stands: begin to agree on TLS."""
+        assert self._socket is not None
+        plain, self._socket = self._socket, None
+        self._loop.forget(plain.fileno())
+        try:
+            secured = tls.wrap(plain, self._peer[0])
+        except OSError as error:
+            plain.close()
+            self._fail(_words(error))
+            return
+        self._socket, self._blocked = secured, tls.blocked
+        self._opening = partial(self._shake, tls, secured)
+        self._loop.watch(secured.fileno(), self._ready, self._events)
+        self._opening()
+
+    def _shake(self, tls: secure.Client, secured: ssl.SSLSocket) -> None:
+        try:
+            wanted = tls.shake(secured)
+        except OSError as error:
+            self._lost(_words(error))
+            return
+        if wanted:
+            self._want(wanted)
+        else:
+            self._opening = None
+            self._push()
+
     def _send(self) -> None:
         self._unsent = memoryview(self._request)
         self._push()
@@ -140,13 +196,16 @@ class Connection:
         assert self._socket is not None
         try:
             self._unsent = self._unsent[self._socket.send(self._unsent) :]
-        except BlockingIOError:
+        except self._blocked:
             pass
         except OSError as error:
             reason = _words(error)
             self._loop.after(0, lambda: self._lost(reason))
             return
-        events = select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0)
+        self._want(select.EPOLLIN | (select.EPOLLOUT if self._unsent else 0))
+
+    def _want(self, events: int) -> None:
+        assert self._socket is not None
         if events != self._events:
             self._events = events
             self._loop.change(self._socket.fileno(), events)
@@ -156,6 +215,8 @@ class Connection:
         if events & (select.EPOLLERR | select.EPOLLHUP) and not events & select.EPOLLIN:
             number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._lost(os.strerror(number) if number else "connection closed")
+        elif self._opening is not None:
+            self._opening()
         elif events & select.EPOLLIN:
             self._receive()
         else:
@@ -165,7 +226,7 @@ class Connection:
         assert self._socket is not None
         try:
             data = self._socket.recv(1024 * 1024)
-        except BlockingIOError:
+        except self._blocked:
             return
         except OSError as error:
             self._lost(_words(error))

@@ -17,6 +17,19 @@ VALUE_BYTES_MAX = 32 * 1024
 PARAMETERS_BYTES_MAX = 256 * 1024
 """All parameters together; those past it are left out."""
 
+BUNDLE_VARIABLES = (
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "HTTPLIB2_CA_CERTS",
+    "PERL_LWP_SSL_CA_FILE",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+)
+"""Where programs look for the certificates to trust. The first is read by OpenSSL, and so by
+Python, Ruby and Perl, by Go, and by the clients of Arvados."""
+
 INHERITED = frozenset({"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"})
 _OPERATORS = ("JOBTASKS_", "ARVADOS_")
 _NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
@@ -126,6 +139,11 @@ def node_variables(hostname: str, slots: int, sdk: str, own: Mapping[str, str]) 
     }
 
 
-def server_variables(url: str) -> dict[str, str]:
-    """Return how a task reaches the server at `url`."""
-    return {"JOBTASKS_URL": url, "ARVADOS_API_HOST": urlsplit(url).netloc}
+def server_variables(url: str, api_host: str = "", bundle: str = "") -> dict[str, str]:
+    """Return how a task reaches the server at `url`.
+
+    `api_host` is what clients of Arvados call (https, if it is served); "": the host of `url`.
+    `bundle` is a file of certificates to trust; "": what the system trusts.
+    """
+    found = {"JOBTASKS_URL": url, "ARVADOS_API_HOST": api_host or urlsplit(url).netloc}
+    return found | dict.fromkeys(BUNDLE_VARIABLES, bundle) if bundle else found

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobtasks.agent import environment, machine, procfs, trees
+from jobtasks.agent.access import TaskAccess
 from jobtasks.agent.attempts import Attempts
 from jobtasks.agent.channel import Server
 from jobtasks.agent.cleaner import Cleaner
@@ -47,6 +48,10 @@ WATCH_SECONDS = 1.0
 """How often trees and patience are looked at when nothing else happens."""
 
 
+ACCESS_SECONDS = 60.0
+"""How often is looked whether tasks are to trust other authorities."""
+
+
 class AgentError(Exception):
     """The agent cannot work with what it was given; the message is one line."""
 
@@ -57,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--server", required=True, metavar="URL")
     result.add_argument("--token-file", required=True, type=Path, metavar="FILE")
     result.add_argument("--node-dir", required=True, type=Path, metavar="DIR")
+    result.add_argument("--ca-file", type=Path, metavar="FILE", help="whom an https server must be")
     result.add_argument("--slots", type=int, default=0, help="0: as many as there are cores")
     result.add_argument("--pass-env", action="append", default=[], metavar="NAME")
     result.add_argument("--keeper", type=int, default=0, metavar="PID", help=argparse.SUPPRESS)
@@ -156,9 +162,12 @@ class Agent:
     def _build(self) -> None:
         loop, options = self._loop, self._options
         try:
-            server = Server(options.server, options.token_file, self._node / "server.url")
-        except ValueError as error:
+            server = Server(
+                options.server, options.token_file, self._node / "server.url", options.ca_file
+            )
+        except (ValueError, OSError) as error:
             raise AgentError(str(error)) from None
+        self._access = TaskAccess(self._node / "ca-bundle.pem", options.ca_file, os.environ)
         cleaner = Cleaner(f"{self._node}/work")
         cleaner.take_leftovers()
         ends = Ends(f"{self._node}/ends.journal")
@@ -171,7 +180,7 @@ class Agent:
         self._attempts.log_directory = f"{self._node}/logs"
         jobs = Jobs(f"{self._node}/jobs", self._base_environment(), cleaner)
         self._reconciler = Reconciler(
-            loop, server, self._attempts, ends, jobs, self._pusher, self._join
+            loop, server, self._access, self._attempts, ends, jobs, self._pusher, self._join
         )
 
     def _make_slots(self, cleaner: Cleaner) -> list[Slot]:
@@ -206,6 +215,7 @@ class Agent:
         loop, attempts, reconciler = self._loop, self._attempts, self._reconciler
         pusher = self._pusher
         self._watch()
+        self._watch_access()
         while not reconciler.is_over():
             attempts.settle()
             reconciler.pump()
@@ -223,6 +233,10 @@ class Agent:
         self._attempts.watch_trees()
         self._reconciler.watch_patience()
         self._loop.after(WATCH_SECONDS, self._watch)
+
+    def _watch_access(self) -> None:
+        self._access.look()
+        self._loop.after(ACCESS_SECONDS, self._watch_access)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Callable
 
 from jobtasks.agent import launcher
+from jobtasks.agent.access import TaskAccess
 from jobtasks.agent.attempts import Attempts
 from jobtasks.agent.channel import Server
 from jobtasks.agent.ends import Ends
-from jobtasks.agent.environment import server_variables
 from jobtasks.agent.jobs import Jobs
 from jobtasks.agent.loop import Loop, Timer
 from jobtasks.agent.pushing import FOLLOW_SECONDS, Pusher
@@ -70,6 +70,7 @@ class OrderBook:
         self,
         loop: Loop,
         server: Server,
+        access: TaskAccess,
         attempts: Attempts,
         ends: Ends,
         jobs: Jobs,
@@ -78,13 +79,12 @@ class OrderBook:
     ) -> None:
         self._loop = loop
         self._server = server
+        self._access = access
         self._attempts = attempts
         self._ends = ends
         self._jobs = jobs
         self._pusher = pusher
         self._tell = tell
-        self._url = ""
-        self._variables: dict[str, str] = {}
         self._newest = 0
         self._done: dict[int, None] = {}
         self._follow: list[int] = []
@@ -106,6 +106,8 @@ class OrderBook:
         """Take the answer to a sync that was sent at `sent_at`."""
         self.refused.answered(orders.number)
         self.unknown.answered(orders.number)
+        if orders.trust is not None:
+            self._access.take(orders.trust)
         if orders.acknowledged:
             self.acknowledge(orders.acknowledged)
         for brief in orders.jobs:
@@ -193,15 +195,9 @@ class OrderBook:
             self._refuse(assignment, f"slot {assignment.slot} is not free")
         else:
             try:
-                self._attempts.start(assignment, job, self._server_variables())
+                self._attempts.start(assignment, job, self._access.variables(self._server.url))
             except launcher.NodeBusyError as error:
                 self._refuse(assignment, f"this node cannot start a process: {error}")
-
-    def _server_variables(self) -> dict[str, str]:
-        if self._url != self._server.url:
-            self._url = self._server.url
-            self._variables = server_variables(self._url)
-        return self._variables
 
     def close(self) -> None:
         """Start nothing any more."""

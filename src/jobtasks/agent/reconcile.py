@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from jobtasks.agent.access import TaskAccess
 from jobtasks.agent.attempts import Attempts
 from jobtasks.agent.channel import Answered, Connection, Server
 from jobtasks.agent.ends import Ends
@@ -78,6 +79,7 @@ class Reconciler:
         self,
         loop: Loop,
         server: Server,
+        access: TaskAccess,
         attempts: Attempts,
         ends: Ends,
         jobs: Jobs,
@@ -86,12 +88,13 @@ class Reconciler:
     ) -> None:
         self._loop = loop
         self._server = server
+        self._access = access
         self._attempts = attempts
         self._ends = ends
         self._jobs = jobs
         self._pusher = pusher
         self._make_join = make_join
-        self._book = OrderBook(loop, server, attempts, ends, jobs, pusher, self._tell)
+        self._book = OrderBook(loop, server, access, attempts, ends, jobs, pusher, self._tell)
         self._lines = (Connection(loop, server), Connection(loop, server))
         self._agent = 0
         self._number = 0
@@ -211,6 +214,7 @@ class Reconciler:
             jobs_known=list(self._jobs.known),
             wait_seconds=wait_seconds,
             leaving=leaving,
+            trust=self._access.mark,
         )
         self._news = False
         self._reported = self._ends.changes

@@ -8,16 +8,25 @@ from pathlib import Path
 
 
 def keeper_command(
-    url: str, token_file: Path, node_dir: Path, slots: int | None, pass_env: Sequence[str]
+    url: str,
+    token_file: Path,
+    node_dir: Path,
+    slots: int | None,
+    pass_env: Sequence[str],
+    ca_file: Path | None = None,
 ) -> list[str]:
     """Return the command line of a node's keeper, which starts and watches the agent.
 
     `slots` None: as many as the machine has cores. `pass_env` names variables that tasks inherit.
+    `ca_file` holds the certificates by which a server at an https address is known; None: it must
+    be known to the system.
     """
     command = [sys.executable, "-m", "jobtasks.agent.keeper", "--server", url]
     command += ["--token-file", str(token_file), "--node-dir", str(node_dir)]
     if slots is not None:
         command += ["--slots", str(slots)]
+    if ca_file is not None:
+        command += ["--ca-file", str(ca_file)]
     for name in pass_env:
         command += ["--pass-env", name]
     return command
