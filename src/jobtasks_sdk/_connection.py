@@ -23,6 +23,12 @@ DELAY_SECONDS = 0.1
 DELAY_SECONDS_MAX = 10.0
 """The longest delay between two repeats."""
 
+TRUST_SECONDS = 60.0
+"""How long a server whose certificate is not trusted is called again: it may be a change of
+authority under way, but hardly is for longer."""
+
+NOT_TRUSTED = "CERTIFICATE_VERIFY_FAILED"
+
 REPEATED = frozenset((429, 500, 502, 503, 504))
 """Statuses that mean: later perhaps."""
 
@@ -60,11 +66,12 @@ class Server:
             outcome, wanted = self._try(method, target, fields, content)
             if isinstance(outcome, Answer):
                 return _content(outcome)
-            left = self.patience_seconds - (time.monotonic() - started_at)
+            patience = self.patience_seconds
+            if NOT_TRUSTED in outcome:
+                patience = min(patience, TRUST_SECONDS)
+            left = patience - (time.monotonic() - started_at)
             if left <= 0:
-                raise ServerAway(
-                    f"{method} {target}: {outcome} (repeated for {self.patience_seconds:g} s)"
-                )
+                raise ServerAway(f"{method} {target}: {outcome} (repeated for {patience:g} s)")
             time.sleep(min(left, max(wanted, delay * _jitter())))
             delay = min(delay * 2, DELAY_SECONDS_MAX)
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -175,3 +176,55 @@ def test_an_open_network_is_served_when_asked_for(start: Start) -> None:
     port = urlsplit(secure_url(served)).port
     with urlopen(f"https://localhost:{port}/healthz", context=trusting(served)) as answer:
         assert answer.status == 200
+
+
+@pytest.mark.rule("R38", "R41")
+def test_an_arvados_client_needs_no_arguments_in_a_task(start: Start, tmp_path: Path) -> None:
+    """Address, token and trust are in the environment; Python's own ssl finds the latter, too."""
+    script = tmp_path / "task.py"
+    script.write_text(TASK)
+    served = start("--slots", "1", *TLS)
+    with served.api() as api:
+        job = api.post("/jobs", {"command": [sys.executable, str(script)]})
+        seen = api.final(job["uuid"])
+        assert seen["state"] == "Complete", api.tasks(job["uuid"])
+        task = api.tasks(job["uuid"])[0]
+    assert task["output"] == f"{task['uuid']} {secure_url(served).removeprefix('https://')}"
+
+
+TASK = """
+import os, urllib.request
+import arvados
+
+api = arvados.api("v1", num_retries=0)
+mine = api.job_tasks().get(uuid=os.environ["TASK_UUID"]).execute()
+host = os.environ["ARVADOS_API_HOST"]
+urllib.request.urlopen(f"https://{host}/healthz")
+# The world beside: certificates of public authorities are in the bundle.
+count = open(os.environ["SSL_CERT_FILE"]).read().count("BEGIN CERTIFICATE")
+assert count > 1 or not os.path.exists("/etc/ssl/certs/ca-certificates.crt")
+api.job_tasks().update(
+    uuid=mine["uuid"], body={"job_task": {"output": f"{mine['uuid']} {host}", "success": True}}
+).execute()
+"""
+
+
+def test_an_agent_elsewhere_joins_by_https(start: Start, tmp_path: Path) -> None:
+    """`jobtasks agent` with the authority's file: a job runs there, called by https throughout."""
+    served = start("--no-agent", *TLS)
+    command = [sys.executable, "-m", "jobtasks.cli.main", "agent", "--server", secure_url(served)]
+    command += ["--ca-file", str(ca_of(served)), "--token-file", str(served.state / "agent.token")]
+    command += ["--node-dir", str(tmp_path / "node"), "--slots", "1"]
+    script = (
+        "from jobtasks_sdk import current_task; import os;"
+        " current_task().complete(os.environ['JOBTASKS_URL'])"
+    )
+    with (tmp_path / "agent.log").open("wb") as log:
+        agent = subprocess.Popen(command, stderr=log, env=environment())
+    try:
+        with served.api() as api:
+            job = api.post("/jobs", {"command": [sys.executable, "-c", script]})
+            assert api.final(job["uuid"])["output"] == f"{secure_url(served)}\n"
+    finally:
+        agent.terminate()
+        assert agent.wait(20) == 0, (tmp_path / "agent.log").read_text()

@@ -13,6 +13,7 @@ import httpx
 
 from jobtasks.cli.problems import Problem
 from jobtasks.cli.state import Address
+from jobtasks.cli.trust import NOT_TRUSTED, context_of, distrust
 from jobtasks.core.errors import JobTasksError, RequestError, Unavailable
 
 Result = TypeVar("Result")
@@ -54,7 +55,9 @@ class Client:
         self._patience_seconds = patience_seconds
         self._notice = notice
         self._address = find()
-        self._http = httpx.Client(trust_env=False, timeout=ANSWER_SECONDS)
+        self._http = httpx.Client(
+            trust_env=False, timeout=ANSWER_SECONDS, verify=context_of(self._address)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +145,8 @@ class Client:
             try:
                 return call()
             except (httpx.TransportError, Unavailable) as error:
+                if NOT_TRUSTED in str(error):
+                    raise distrust(self._address.url) from error
                 is_repeatable = isinstance(error, (repeatable, Unavailable))
                 if not is_repeatable or time.monotonic() >= deadline:
                     raise _away(self._address, error) from error

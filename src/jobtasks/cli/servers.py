@@ -25,7 +25,7 @@ def address_of_environment(state: StateDirectory) -> Address | None:
     token = os.environ.get("JOBTASKS_TOKEN") or os.environ.get("ARVADOS_API_TOKEN")
     if not token:
         raise Problem("JOBTASKS_URL is set, JOBTASKS_TOKEN is not", "set both, or use --state DIR")
-    return Address(url.rstrip("/"), token)
+    return Address(url.rstrip("/"), token, state.ca_file)
 
 
 @contextmanager

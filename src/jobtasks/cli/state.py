@@ -12,8 +12,10 @@ class Address:
     """Where a server is and what to show it."""
 
     url: str
-    """``http://HOST:PORT``, without a path."""
+    """``http://HOST:PORT`` or https, without a path."""
     token: str
+    ca_file: Path | None = None
+    """PEM of an authority to trust beside the system's, for https."""
 
 
 def default_state_path() -> Path:
@@ -40,6 +42,12 @@ class StateDirectory:
     def server_log(self) -> Path:
         """What a server that a command started wrote to its stderr."""
         return self.path / "server.log"
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The authority that a server made here; None when it made none, or is not ours to read."""
+        path = self.path / "tls" / "ca.pem"
+        return path if os.access(path, os.R_OK) else None
 
     @property
     def option(self) -> str:
