@@ -245,6 +245,11 @@ OPERATIONS = [
     Operation(
         "POST /agent/v1/logs", FOR_AGENTS, lambda t: msgspec.msgpack.encode(LogChunks(999_999, []))
     ),
+    Operation("GET /arvados/v1/jobs/{job}/sizes", reads()),
+    Operation("GET /arvados/v1/sys/sizes", row(DENIED, admin=alike(200))),
+    Operation(
+        "POST /arvados/v1/sys/gc", row(DENIED, admin=alike(200)), lambda t: {"dry_run": True}
+    ),
     Operation("GET /metrics", row(DENIED, admin=alike(200))),
     Operation("GET /healthz", dict.fromkeys(ROLES, alike(200))),
     Operation("GET /openapi.json", dict.fromkeys(ROLES, alike(200))),

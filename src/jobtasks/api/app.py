@@ -19,6 +19,7 @@ from jobtasks.api.jobs import Jobs
 from jobtasks.api.metrics import Metrics
 from jobtasks.api.nodes import Nodes
 from jobtasks.api.openapi import Description
+from jobtasks.api.upkeep import Upkeep
 from jobtasks.api.users import Tokens, Users
 from jobtasks.core.errors import JobTasksError
 
@@ -39,6 +40,7 @@ def routes_of(edge: Edge) -> list[Route]:
         *Users(edge).routes(),
         *Tokens(edge).routes(),
         *Nodes(edge).routes(),
+        *Upkeep(edge).routes(),
         Route("/healthz", health, methods=["GET"]),
     ]
     routes += Discovery(edge, routes).routes()

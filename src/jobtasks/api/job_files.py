@@ -17,6 +17,7 @@ from jobtasks.api.edge import Edge
 from jobtasks.api.forms import FORM
 from jobtasks.core.errors import Invalid, TooLarge
 from jobtasks.core.states import AttemptState
+from jobtasks.core.timestamps import render_time
 from jobtasks.protocol.frames import TASK, frame
 from jobtasks.service import access, attachments, logs, tasks
 from jobtasks.service.tasks import NewestAttempt
@@ -123,6 +124,7 @@ def _about(attempt: NewestAttempt, stored_bytes: int) -> dict[str, Any]:
         "state": AttemptState(attempt.state).word,
         "log_bytes": attempt.log_bytes,
         "stored_bytes": stored_bytes,
+        "log_removed_at": attempt.log_removed_at and render_time(attempt.log_removed_at),
     }
 
 

@@ -15,9 +15,10 @@ from jobtasks.api.edge import Edge
 from jobtasks.api.parsing import Body, parse_fields, parse_records, raw_fields, read_body
 from jobtasks.api.ranges import Span, asked_span, range_headers
 from jobtasks.api.rendering import render_attempt, render_task
-from jobtasks.core.errors import Invalid
+from jobtasks.core.errors import Invalid, NotFound
 from jobtasks.core.resources import RESOURCES, is_digits
 from jobtasks.core.states import AttemptState
+from jobtasks.core.timestamps import render_time
 from jobtasks.service import explain, listing, logs, tasks
 from jobtasks.store.records import TaskRecord
 
@@ -102,6 +103,11 @@ class JobTasks(Collection[TaskRecord]):
         attempt = await self.edge.read(
             request, lambda ctx, caller: tasks.attempt(ctx, caller, uuid, number)
         )
+        if attempt.log_removed_at is not None:
+            raise NotFound(
+                f"The log of this attempt was removed at {render_time(attempt.log_removed_at)}:"
+                " it was too old to be kept."
+            )
         if attempt.state < AttemptState.ENDED:
             self.edge.hub.follow(attempt.id)
         path = logs.log_path(self.edge.world.log_dir, attempt)

@@ -16,11 +16,11 @@ from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge
 from jobtasks.api.keys import key_of
 from jobtasks.api.parsing import Body
-from jobtasks.api.rendering import render_job, render_levels
+from jobtasks.api.rendering import render_job, render_job_size, render_levels
 from jobtasks.core.errors import Invalid
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.states import FINAL
-from jobtasks.service import explain, jobs, listing, logs, scripts
+from jobtasks.service import explain, jobs, listing, log_space, logs, scripts, sizes
 from jobtasks.store.records import JobRecord
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -55,6 +55,7 @@ class Jobs(Collection[JobRecord]):
             Route(member + "/output", self.output, methods=["GET"]),
             Route(member + "/levels", self.levels, methods=["GET"]),
             Route(member + "/explain", self.explain, methods=["GET"]),
+            Route(member + "/sizes", self.sizes, methods=["GET"]),
         ]
 
     def forget(self, record: JobRecord) -> None:
@@ -133,6 +134,17 @@ class Jobs(Collection[JobRecord]):
             request, lambda ctx, caller: explain.job_reasons(ctx, caller, uuid)
         )
         return json_answer({"reasons": reasons})
+
+    async def sizes(self, request: Request) -> Response:
+        """Answer with how much room a job takes."""
+        uuid = request.path_params["uuid"]
+        found = await self.edge.read(request, lambda ctx, caller: sizes.of_job(ctx, caller, uuid))
+        log_dir = self.edge.world.log_dir
+        uuids = (found.job.uuid,)
+        files = await self.edge.in_thread(log_space.space_of, log_dir, uuids)
+        only_logs = await self.edge.in_thread(log_space.space_of, log_dir, uuids, log_space.LOG)
+        others = max(0, files.bytes - only_logs.bytes)
+        return json_answer(render_job_size(found, only_logs, others))
 
     async def output(self, request: Request) -> Response:
         """Answer with the whole collated output (R20), page by page."""

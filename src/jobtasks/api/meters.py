@@ -50,6 +50,8 @@ class Meters:
         self.lease_renewals = 0
         self.log_bytes = 0
         """Of attempts' logs, as they arrived, repeated pieces included."""
+        self.logs_disk_bytes: int | None = None
+        """What attempts' logs take on disk, when it was measured last; None: not yet."""
         self.claims = Histogram()
         self.commits = Histogram()
         self.writes = 0

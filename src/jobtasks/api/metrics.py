@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
@@ -32,8 +33,31 @@ class Metrics:
     async def show(self, request: Request) -> Response:
         """Answer with counts, times and ages for Prometheus; for administrators' tokens."""
         found = await self._edge.read(request, census.take)
-        lines = [*_of_census(found), *_of_meters(self._edge.meters)]
+        room = await self._edge.in_thread(self._room)
+        lines = [*_of_census(found), *room, *_of_meters(self._edge.meters)]
         return Response("\n".join([*lines, ""]), media_type=CONTENT_TYPE)
+
+    def _room(self) -> list[str]:
+        """Return what things take on disk; logs as they were measured last, if ever."""
+        database = self._edge.store.space()
+        logs_bytes = self._edge.meters.logs_disk_bytes
+        free_bytes = shutil.disk_usage(self._edge.world.log_dir).free
+        gauges = (
+            ("jobtasks_database_bytes", "The database on disk.", database.bytes),
+            (
+                "jobtasks_database_free_bytes",
+                "Of these, what is used again before it grows.",
+                database.free_bytes,
+            ),
+            ("jobtasks_logs_disk_bytes", "Attempts' logs on disk, at times.", logs_bytes),
+            ("jobtasks_disk_free_bytes", "Free space where the logs are.", free_bytes),
+        )
+        return [
+            line
+            for name, text, value in gauges
+            if value is not None
+            for line in _family(name, "gauge", text, [({}, value)])
+        ]
 
 
 def _of_census(found: Census) -> Iterator[str]:

@@ -172,6 +172,7 @@ ATTEMPTS = schemas.items(
     reason=NULLABLE_TEXT,
     log_bytes=COUNT,
     log_dropped_bytes=COUNT,
+    log_removed_at=NULLABLE_TEXT,
 )
 NODE = schemas.reference(RESOURCES["nodes"])
 OCCUPYING = schemas.items(
@@ -199,6 +200,33 @@ SUBSET: Json = {
         "runtime_constraints": {"type": ["object", "null"]},
     },
 }
+SIZES = schemas.flat(
+    jobs=COUNT,
+    tasks=COUNT,
+    database_bytes=COUNT,
+    database_free_bytes=COUNT,
+    log_files=COUNT,
+    log_bytes=COUNT,
+    free_bytes=COUNT,
+)
+AGE: Json = {"type": ["number", "null"], "minimum": 0}
+COLLECT: Json = {
+    "type": "object",
+    "properties": {
+        "dry_run": {"type": "boolean"},
+        "jobs_older_than_seconds": AGE,
+        "logs_older_than_seconds": AGE,
+        "shrink": {"type": "boolean"},
+    },
+    "additionalProperties": False,
+}
+COLLECTED = schemas.flat(
+    dry_run={"type": "boolean"},
+    removed=schemas.flat(jobs=COUNT, logs=COUNT, log_files=COUNT, log_bytes=COUNT, tokens=COUNT),
+    more={"type": "boolean"},
+    before=SIZES,
+    after=SIZES,
+)
 LOG = (
     _query("attempt", {"type": "integer", "minimum": 1}, "Its number; the newest one otherwise."),
     _query("stream", {"enum": ["stdout", "stderr"]}, "One stream; both otherwise."),
@@ -267,6 +295,20 @@ SPECIAL: Mapping[str, Details] = {
     ),
     f"POST {BASE}/nodes/{{uuid}}/release": _steered(),
     f"POST {BASE}/nodes/{{uuid}}/drain": _steered(reason=NULLABLE_TEXT),
+    f"GET {BASE}/jobs/{{uuid}}/sizes": Details(
+        schemas.flat(
+            tasks=COUNT,
+            record_bytes=NULLABLE_COUNT,
+            log_files=COUNT,
+            log_bytes=COUNT,
+            attachment_bytes=COUNT,
+            logs_removed_at=NULLABLE_TEXT,
+        )
+    ),
+    f"GET {BASE}/sys/sizes": Details(SIZES),
+    f"POST {BASE}/sys/gc": Details(
+        COLLECTED, body=COLLECT, example={"dry_run": True, "jobs_older_than_seconds": 2592000}
+    ),
     "POST /agent/v1/join": _MESSAGE,
     "POST /agent/v1/sync": _MESSAGE,
     "POST /agent/v1/logs": _MESSAGE,

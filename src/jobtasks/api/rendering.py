@@ -13,6 +13,8 @@ from jobtasks.core.resources import RESOURCES, Resource
 from jobtasks.core.states import AttemptState, JobState, TaskState, job_flags
 from jobtasks.core.timestamps import render_time
 from jobtasks.service.listing import Page
+from jobtasks.service.log_space import Space
+from jobtasks.service.sizes import JobSize
 from jobtasks.store.records import (
     AttemptRecord,
     JobRecord,
@@ -136,6 +138,19 @@ def render_job(job: JobRecord) -> dict[str, Any]:
         "components": _json(job.components),
         "command": _json(job.command),
         "output_truncated": bool(job.output_truncated),
+        "logs_removed_at": _time(job.logs_removed_at),
+    }
+
+
+def render_job_size(size: JobSize, logs: Space, attachment_bytes: int) -> dict[str, Any]:
+    """Return how much room a job takes."""
+    return {
+        "tasks": size.tasks,
+        "record_bytes": size.record_bytes,
+        "log_files": logs.files,
+        "log_bytes": logs.bytes,
+        "attachment_bytes": attachment_bytes,
+        "logs_removed_at": _time(size.job.logs_removed_at),
     }
 
 
@@ -158,6 +173,7 @@ def render_attempt(attempt: AttemptRecord) -> dict[str, Any]:
         "reason": attempt.reason,
         "log_bytes": attempt.log_bytes,
         "log_dropped_bytes": attempt.log_dropped_bytes,
+        "log_removed_at": _time(attempt.log_removed_at),
     }
 
 

@@ -120,17 +120,16 @@ def many(resource: Resource) -> Json:
     }
 
 
-def items(**properties: Json) -> Json:
-    """Return the schema of an answer that lists objects with these properties, all of them."""
-    item: Json = {
+def flat(**properties: Json) -> Json:
+    """Return the schema of an object with these properties, all of them and no other."""
+    return {
         "type": "object",
         "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
     }
-    return {
-        "type": "object",
-        "properties": {"items": {"type": "array", "items": item}},
-        "required": ["items"],
-        "additionalProperties": False,
-    }
+
+
+def items(**properties: Json) -> Json:
+    """Return the schema of an answer that lists objects with these properties, all of them."""
+    return flat(items={"type": "array", "items": flat(**properties)})

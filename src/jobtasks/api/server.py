@@ -21,6 +21,7 @@ import uvloop
 from jobtasks.api.app import make_app
 from jobtasks.api.connection import bounded_by
 from jobtasks.api.edge import Edge
+from jobtasks.api.housekeeping import keep_house
 from jobtasks.api.hub import Hub
 from jobtasks.api.jsonlog import log_to_stderr
 from jobtasks.api.listeners import (
@@ -230,6 +231,7 @@ class ServerProcess:
         http = HttpServer(http_config(edge), self._secure, self._settings.head_seconds)
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         managing = asyncio.create_task(manage(edge))
+        keeping_house = asyncio.create_task(keep_house(edge))
         while not http.started and not serving.done():
             await asyncio.sleep(0.001)
         url = local_url(self._listener)
@@ -250,6 +252,7 @@ class ServerProcess:
         renewing.cancel()
         self._state.forget_url()
         await managing
+        await keeping_house
         logger.info("ended in good order")
 
     async def _renew(self, world: World) -> None:

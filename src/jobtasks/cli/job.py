@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from jobtasks.cli.client import Client
+from jobtasks.cli.durations import readable_bytes
 from jobtasks.cli.options import (
     Assignment,
     format_option,
@@ -19,6 +21,7 @@ from jobtasks.cli.reasons import print_reasons, why_queued
 from jobtasks.cli.selectors import JOB, TASK, resolve, resolve_all
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
+from jobtasks.core.errors import NotFound
 
 
 @click.group(name="job")
@@ -69,13 +72,25 @@ TASK_COLUMNS: list[Column] = [
 @state_option
 @format_option
 def show(job: str, state: StateDirectory, form: str) -> None:
-    """Show the record of JOB; in text also why it has not started."""
+    """Show the record of JOB; in text also its size, and why it has not started."""
     with look(state) as client:
         uuid = resolve(client, JOB, job)
         record = client.get(f"/jobs/{uuid}")
         waits = form == "table" and record["state"] == "Queued"
         why = why_queued(client, uuid) if waits else None
-    print_record({**record, "why": why} if why else record, form)
+        size = size_of(client, uuid) if form == "table" else {}
+    print_record({**record, **({"why": why} if why else {}), **size}, form)
+
+
+def size_of(client: Client, job: str) -> Row:
+    """How much room a job takes, in words; nothing where the server does not say."""
+    try:
+        size = client.get(f"/jobs/{job}/sizes")
+    except NotFound:
+        return {}
+    records = size["record_bytes"]
+    measured = "" if records is None else f", {readable_bytes(records)} of records"
+    return {"size": f"{size['tasks']} tasks, {readable_bytes(size['log_bytes'])} of logs{measured}"}
 
 
 @command.command(name="explain")

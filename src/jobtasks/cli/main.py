@@ -27,6 +27,7 @@ COMMANDS = {
     "token": "Make, list and revoke what lets people and programs in.",
     "serve": "Run the server.",
     "agent": "Run tasks of a server on this machine.",
+    "admin": "Look after a server: remove what is old.",
     "completion": "Print what lets a shell complete these commands.",
 }
 """Every subcommand, in the order of ``--help``; each lives in the module of its name."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import click
 
 from jobtasks.api.listeners import TlsOptions
+from jobtasks.cli.durations import Duration
 from jobtasks.cli.embedded import end_with_parent
 from jobtasks.cli.options import Assignment, ListenAddress, ServerAddress, state_option
 from jobtasks.cli.state import StateDirectory
@@ -30,6 +32,17 @@ def chosen_settings(
     for name, value in given:
         if value < 0:
             raise click.BadParameter(f"{name} cannot be negative", context, parameter)
+    return settings
+
+
+def retaining(
+    settings: Settings, jobs_seconds: float | None, logs_seconds: float | None
+) -> Settings:
+    """The settings with what the options say of retention, where they say something."""
+    if jobs_seconds is not None:
+        settings = dataclasses.replace(settings, retain_jobs_seconds=jobs_seconds)
+    if logs_seconds is not None:
+        settings = dataclasses.replace(settings, retain_logs_seconds=logs_seconds)
     return settings
 
 
@@ -59,6 +72,16 @@ def chosen_settings(
 @click.option("--handover", is_flag=True, help="At TERM leave the tasks to the next server.")
 @click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
 @click.option(
+    "--retain-jobs",
+    type=Duration(),
+    help="Remove jobs so long after their end: 30d, 12h. By default they are kept.",
+)
+@click.option(
+    "--retain-logs",
+    type=Duration(),
+    help="Remove the logs of jobs so long after their end. By default with the job.",
+)
+@click.option(
     "--setting",
     "settings",
     type=Assignment(),
@@ -77,6 +100,8 @@ def command(
     no_agent: bool,
     handover: bool,
     pass_env: tuple[str, ...],
+    retain_jobs: float | None,
+    retain_logs: float | None,
     settings: Settings,
     parent: int | None,
 ) -> int:
@@ -103,5 +128,5 @@ def command(
             tls=tls,
             allow_plain_http=allow_plain_http,
         ),
-        settings,
+        retaining(settings, retain_jobs, retain_logs),
     )

@@ -185,6 +185,7 @@ JOBS = (
     _object("components", "create", "update"),
     _list("command", "create", "ours"),
     _boolean("output_truncated", "server", "ours"),
+    _datetime("logs_removed_at", "ignored", "ours"),
 )
 
 JOB_TASKS = (

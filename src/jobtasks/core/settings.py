@@ -81,6 +81,14 @@ class Settings:
     """Part of a job's output kept in its attribute (R20)."""
     log_bytes_max: int = 64 * 1024 * 1024
     """Log of one attempt (R38)."""
+    retain_jobs_seconds: float = 0.0
+    """How long a job is kept after its end; 0: for ever."""
+    retain_logs_seconds: float = 0.0
+    """How long the logs of a job are kept after its end; 0: as long as the job."""
+    retain_tokens_seconds: float = 30 * 86400.0
+    """How long a revoked or expired token is remembered; 0: for ever."""
+    housekeeping_seconds: float = 60.0
+    """How often the server looks for what need not be kept any longer."""
     idempotency_seconds: float = 86400.0
     """How long an Idempotency-Key is remembered (R22)."""
     repeat_seconds: float = 900.0

@@ -87,6 +87,12 @@ def steered_node(ctx: Context, caller: Caller, uuid: str, what: str) -> NodeReco
     return node
 
 
+def require_admin(caller: Caller, what: str) -> None:
+    """Raise `Forbidden` unless the caller is an administrator; `what` ends "Only … may"."""
+    if not caller.is_admin:
+        raise Forbidden(f"Only an administrator's token may {what}.")
+
+
 def require_agent(caller: Caller) -> None:
     """Raise `Forbidden` unless the caller is an agent."""
     if caller.role != "agent":

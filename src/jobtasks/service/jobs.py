@@ -10,7 +10,17 @@ from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.identifiers import task_id
 from jobtasks.core.retry import Cause
 from jobtasks.core.states import BatchState, JobState, TaskState
-from jobtasks.service import access, changes, creation, endings, ends, fleet, scripts, shapes
+from jobtasks.service import (
+    access,
+    changes,
+    creation,
+    endings,
+    ends,
+    fleet,
+    retention,
+    scripts,
+    shapes,
+)
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.idempotency import Name, once, submit_key
 from jobtasks.service.job_retry import retry
@@ -251,12 +261,7 @@ def delete(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
     state = JobState(job.state)
     if state == JobState.RUNNING or job.live:
         raise Invalid("A job can be deleted when it is queued, or over with no process left (R24).")
-    ctx.tx.run("job_delete", job_id=job.id, state=job.state)
-    counters = ("tally_delete", "level_delete", "lane_delete", "requeue_clear")
-    for query in (*counters, "batches_bury_job"):
-        ctx.tx.run(query, job_id=job.id)
-    ctx.wake.add("manager")
-    ctx.wake.add(uuid)
+    retention.remove_job(ctx, job.id, uuid, job.state)
     return job
 
 

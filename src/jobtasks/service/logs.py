@@ -62,7 +62,8 @@ def store_chunks(
 ) -> list[int]:
     """Write the chunks of known attempts, put them on disk, and return the attempts' ids.
 
-    A repeated chunk overwrites the same bytes; one outside the limits of a log is left out.
+    A repeated chunk overwrites the same bytes; one outside the limits of a log is left out; one
+    that comes after the log was removed is dropped, and the agent need not keep it either.
     """
     known = {attempt.id: attempt for attempt in attempts}
     end_max = log_bytes_max * OVERHEAD
@@ -70,7 +71,8 @@ def store_chunks(
     for chunk in chunks:
         attempt = known.get(chunk.attempt)
         if attempt is not None and 0 <= chunk.offset <= end_max - len(chunk.data):
-            _store_chunk(log_path(log_dir, attempt), chunk)
+            if attempt.log_removed_at is None:
+                _store_chunk(log_path(log_dir, attempt), chunk)
             stored.append(chunk.attempt)
     return stored
 

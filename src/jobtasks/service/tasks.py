@@ -177,6 +177,8 @@ class NewestAttempt(NamedTuple):
     number: int
     state: int
     log_bytes: int
+    log_removed_at: int | None
+    """Set when the log is not kept any more: nothing more of it will come."""
 
 
 def newest_attempts(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 Value = str | int | float | bytes | None
@@ -19,6 +19,14 @@ Value = str | int | float | bytes | None
 
 Values = Mapping[str, Value] | Sequence[Value]
 """Values of one execution: by name, or by position where a query has ``?``."""
+
+
+class StoreSpace(NamedTuple):
+    """What a database takes on disk."""
+
+    bytes: int
+    free_bytes: int
+    """Of these, what was given back by removed records and is used again before it grows."""
 
 
 class Tx(Protocol):
@@ -78,6 +86,18 @@ class Store(Protocol):
 
     def read(self, work: Callable[[Tx], T], /) -> T:
         """Run `work` on a snapshot in the calling thread."""
+        ...
+
+    def space(self) -> StoreSpace:
+        """Return what the database takes."""
+        ...
+
+    def shrink(self) -> None:
+        """Give unused space back to the disk: nothing is written meanwhile, which may take long.
+
+        Raises:
+            Unavailable: it could not; everything is as it was.
+        """
         ...
 
     def close(self) -> None:

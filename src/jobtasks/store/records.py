@@ -41,6 +41,8 @@ class JobRecord(NamedTuple):
     arvados_sdk_version: str | None
     docker_image_locator: str | None
     seeded: int
+    logs_removed_at: int | None
+    has_logs: int
     todo: int
     running_tasks: int
     done: int
@@ -110,6 +112,8 @@ class AttemptRecord(NamedTuple):
     stderr: str | None
     task_uuid: str
     job_uuid: str
+    log_removed_at: int | None
+    """Set when the log is not kept any more."""
 
 
 class LevelRecord(NamedTuple):

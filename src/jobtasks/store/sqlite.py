@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jobtasks.core.errors import JobTasksError, Unavailable
-from jobtasks.store.base import Tx, Value, Values
+from jobtasks.store.base import StoreSpace, Tx, Value, Values
 from jobtasks.store.statements import load_migrations, load_statements
 
 T = TypeVar("T")
@@ -112,6 +112,28 @@ class SqliteStore:
             return work(tx)
         finally:
             connection.execute("ROLLBACK")
+
+    def space(self) -> StoreSpace:
+        """Return what the file and its write-ahead log take."""
+        connection, _ = self._reader()
+        count, free, size = (
+            int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        ahead = self._path.with_name(self._path.name + "-wal")
+        ahead_bytes = ahead.stat().st_size if ahead.exists() else 0
+        return StoreSpace(count * size + ahead_bytes, free * size)
+
+    def shrink(self) -> None:
+        """Write the file anew without unused pages; needs as much free disk as what is left."""
+        connection = self._connect()
+        try:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise Unavailable(f"The database could not be shrunk: {error}") from None
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Finish what was accepted and close the database."""

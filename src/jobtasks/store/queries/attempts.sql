@@ -1,7 +1,8 @@
 -- attempts_of_task: every attempt of a task, first to last
 SELECT a.id, a.number, a.state, n.hostname, a.slot, a.memory_kib, a.assigned_at, a.started_at,
     a.ended_at, a.cause, a.exit_code, a.signal, a.peak_memory_kib, a.run_seconds, a.reason,
-    a.counted, a.log_bytes, a.log_dropped_bytes, l.stderr, t.uuid, j.uuid
+    a.counted, a.log_bytes, a.log_dropped_bytes, l.stderr, t.uuid, j.uuid,
+    CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END
 FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
 JOIN job AS j ON j.id = a.job_id
@@ -11,17 +12,20 @@ WHERE a.task_id = :task_id
 ORDER BY a.number;
 
 -- attempts_newest: the newest attempt of each of these tasks, in their order
-SELECT a.id, t.uuid, t.id & 4294967295, t.sequence, a.number, a.state, a.log_bytes
+SELECT a.id, t.uuid, t.id & 4294967295, t.sequence, a.number, a.state, a.log_bytes,
+    CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END
 FROM json_each(:task_ids) AS w
 JOIN task AS t ON t.id = w.value
 JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
 JOIN attempt AS a ON a.id = t.attempt_id
+JOIN job AS j ON j.id = a.job_id
 ORDER BY w.key;
 
 -- attempts_of_agent: these attempts, where they ran under this agent's node
 SELECT a.id, a.number, a.state, n.hostname, a.slot, a.memory_kib, a.assigned_at, a.started_at,
     a.ended_at, a.cause, a.exit_code, a.signal, a.peak_memory_kib, a.run_seconds, a.reason,
-    a.counted, a.log_bytes, a.log_dropped_bytes, NULL, t.uuid, j.uuid
+    a.counted, a.log_bytes, a.log_dropped_bytes, NULL, t.uuid, j.uuid,
+    CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END
 FROM json_each(:attempt_ids) AS w
 JOIN attempt AS a ON a.id = w.value
 JOIN task AS t ON t.id = a.task_id

@@ -30,7 +30,9 @@ WHERE state = 'Queued' AND managed = 1 AND id > :after_job
 ORDER BY id LIMIT :limit;
 
 -- job_start: a queued job runs
-UPDATE job SET state = 'Running', started_at = coalesce(started_at, :now), seeded = 1, modified_at = :now
+UPDATE job SET
+    state = 'Running', started_at = coalesce(started_at, :now), seeded = 1, has_logs = 1,
+    modified_at = :now
 WHERE id = :job_id AND state = 'Queued';
 
 -- job_finish: a running job ends by what became of its tasks
