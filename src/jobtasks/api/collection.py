@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
-from jobtasks.api.edge import Edge
+from jobtasks.api.edge import Edge, is_rehearsal
 from jobtasks.api.keys import key_of
 from jobtasks.api.parsing import (
     Body,
@@ -132,7 +132,8 @@ class Collection(Generic[R]):
         uuid = request.path_params["uuid"]
         names = self.selected(request)
         record = await self.edge.write(request, lambda ctx, caller: delete(ctx, caller, uuid))
-        await self.edge.in_thread(self.forget, record)
+        if not is_rehearsal(request):
+            await self.edge.in_thread(self.forget, record)
         return self.answer(record, names)
 
     def forget(self, record: R) -> None:

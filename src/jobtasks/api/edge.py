@@ -15,7 +15,8 @@ from jobtasks.api.deliveries import Deliveries
 from jobtasks.api.forms import FORM
 from jobtasks.api.hub import Bell, Hub
 from jobtasks.api.meters import Measured, Meters
-from jobtasks.core.errors import NotLoggedIn
+from jobtasks.core.errors import Invalid, JobTasksError, NotLoggedIn
+from jobtasks.core.resources import as_boolean
 from jobtasks.core.scopes import call_of
 from jobtasks.service import repeats, tokens
 from jobtasks.service.context import Caller, Context, World
@@ -27,6 +28,8 @@ T = TypeVar("T")
 Work = Callable[[Context, Caller], T]
 STRANGERS_BYTES_MAX = 64 * 1024
 """The largest body that is read before its sender is known."""
+CALLS_OF_PEOPLE = "/arvados/"
+"""Where calls may be rehearsed; an agent's cannot."""
 READERS = 8
 """Threads that read: each has a connection to the database of its own."""
 
@@ -73,6 +76,29 @@ def require_token(request: Request) -> None:
         raise NotLoggedIn
 
 
+class _Rehearsed(JobTasksError):
+    """Undoes a transaction that came to its end."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.result = result
+
+
+def is_rehearsal(request: Request) -> bool:
+    """Return whether a request asks what would happen, and that nothing does (``dry_run``).
+
+    Raises:
+        Invalid: the parameter is no boolean.
+    """
+    given = request.query_params.get("dry_run")
+    if not given or not request.scope["path"].startswith(CALLS_OF_PEOPLE):
+        return False
+    flag = as_boolean(given)
+    if flag is None:
+        raise Invalid("dry_run parameter must be a boolean, true or false")
+    return flag
+
+
 class Edge:
     """The service as request handlers see it."""
 
@@ -116,13 +142,30 @@ class Edge:
         return self.store.read(piece)
 
     async def write(self, request: Request, work: Work[T], but: Bell | None = None) -> T:
-        """Run `work` in a writing transaction; then wake whom it says, except `but`."""
+        """Run `work` in a writing transaction; then wake whom it says, except `but`.
+
+        A rehearsal is undone before anybody sees it.
+        """
         admit = self._admission(request)
+        if is_rehearsal(request):
+            return await self._rehearse(lambda ctx: work(ctx, admit(ctx)))
         return await self.commit(lambda ctx: work(ctx, admit(ctx)), but)
+
+    async def _rehearse(self, work: Callable[[Context], T]) -> T:
+        """Return what `work` returns; its transaction is rolled back, and nobody is woken."""
+
+        def undone(ctx: Context) -> T:
+            raise _Rehearsed(work(ctx))
+
+        try:
+            return await self.commit(undone)
+        except _Rehearsed as rehearsed:
+            result: T = rehearsed.result
+            return result
 
     async def write_once(self, request: Request, name: Name | None, work: Work[T]) -> T:
         """Do the same for a POST that has a name, which tells it from its repeat (R22)."""
-        if not isinstance(name, RequestName):
+        if not isinstance(name, RequestName) or is_rehearsal(request):
             return await self.write(request, work)
         delivered = self.deliveries.unstored()
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE
-from jobtasks.api.edge import Edge
+from jobtasks.api.edge import Edge, is_rehearsal
 from jobtasks.api.forms import FORM
 from jobtasks.core.errors import Invalid, TooLarge
 from jobtasks.core.states import AttemptState
@@ -59,7 +59,8 @@ class JobFiles:
         )
         with incoming:
             size = await self._receive(request, incoming)
-            await self.edge.in_thread(incoming.keep)
+            if not is_rehearsal(request):
+                await self.edge.in_thread(incoming.keep)
         return json_answer({"attachment_bytes": size})
 
     async def _receive(self, request: Request, incoming: attachments.Incoming) -> int:

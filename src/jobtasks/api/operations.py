@@ -94,6 +94,8 @@ LIST = (
     _query("distinct", {"type": "boolean", "default": False}, "Whether equal rows are shown once."),
     CLUSTER,
 )
+DRY_RUN = _query("dry_run", {"type": "boolean"}, "Say what would happen; change nothing.")
+"""Every call that changes something takes it."""
 KEY = _header("Idempotency-Key", "Repeated with the same body, a create makes one thing.")
 CREATE = (SELECT, UNIQUE, CLUSTER, KEY)
 

@@ -87,17 +87,17 @@ class Client:
             if is_last or not answer["items"] or len(items) >= limit:
                 return {**answer, "items": items}
 
-    def post(self, path: str, body: Any = None) -> Any:
+    def post(self, path: str, body: Any = None, **query: Any) -> Any:
         """POST; the answer's JSON value. Repeated only while it surely was not received."""
-        return self._repeated(lambda: self._json("POST", path, {}, body), httpx.ConnectError)
+        return self._repeated(lambda: self._json("POST", path, query, body), httpx.ConnectError)
 
-    def patch(self, path: str, body: Any) -> Any:
+    def patch(self, path: str, body: Any, **query: Any) -> Any:
         """PATCH; the answer's JSON value. Repeated: the second time it changes nothing more."""
-        return self._repeated(lambda: self._json("PATCH", path, {}, body))
+        return self._repeated(lambda: self._json("PATCH", path, query, body))
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str, **query: Any) -> Any:
         """DELETE; the answer's JSON value. Repeated only while it surely was not received."""
-        return self._repeated(lambda: self._json("DELETE", path, {}, None), httpx.ConnectError)
+        return self._repeated(lambda: self._json("DELETE", path, query, None), httpx.ConnectError)
 
     def copy(self, path: str, target: BinaryIO, **query: Any) -> None:
         """GET a text as it comes and write it to `target`; a broken answer is taken up again."""

@@ -18,8 +18,9 @@ from jobtasks.cli.options import (
 )
 from jobtasks.cli.output import Column, Row, age, key, print_list, print_record, took
 from jobtasks.cli.reasons import print_reasons, why_queued
-from jobtasks.cli.selectors import JOB, TASK, resolve, resolve_all
+from jobtasks.cli.selectors import JOB, TASK, noun_of, resolve, resolve_all
 from jobtasks.cli.servers import look
+from jobtasks.cli.several import change_each, dry_run_option, print_changed, rehearsed
 from jobtasks.cli.state import StateDirectory
 from jobtasks.core.errors import NotFound
 
@@ -181,15 +182,20 @@ def _say_more(answer: dict[str, Any], offset: int, form: str) -> None:
 @command.command(name="cancel")
 @click.argument("job", nargs=-1, required=True)
 @click.option("--reason", metavar="TEXT", help="Kept in the job's log.")
+@dry_run_option
 @state_option
 @format_option
-def cancel(job: tuple[str, ...], reason: str | None, state: StateDirectory, form: str) -> None:
+def cancel(
+    job: tuple[str, ...], reason: str | None, dry_run: bool, state: StateDirectory, form: str
+) -> None:
     """Cancel each JOB: nothing more starts, what runs is ended."""
+    body = {"reason": reason} if reason else None
     with look(state) as client:
-        uuids = resolve_all(client, JOB, job)
-        body = {"reason": reason} if reason else None
-        records = [client.post(f"/jobs/{uuid}/cancel", body) for uuid in uuids]
-    _print_states(records, form)
+        change_each(
+            resolve_all(client, JOB, job),
+            lambda uuid: client.post(f"/jobs/{uuid}/cancel", body, **rehearsed(dry_run)),
+            lambda jobs: _print_states(jobs, form, dry_run),
+        )
 
 
 @command.command(name="retry")
@@ -203,26 +209,80 @@ def cancel(job: tuple[str, ...], reason: str | None, state: StateDirectory, form
     metavar="CONSTRAINT=VALUE",
     help="A runtime constraint.",
 )
+@dry_run_option
 @state_option
 @format_option
 def retry(
     job: str,
     task: tuple[str, ...],
     constraints: tuple[tuple[str, Any], ...],
+    dry_run: bool,
     state: StateDirectory,
     form: str,
 ) -> None:
-    """Queue a failed or cancelled JOB again; what is complete stays. With TASKs, only these."""
+    """Queue a failed or cancelled JOB again; what is complete stays. With TASKs, only these.
+
+    Whole uuids of more jobs in place of TASKs are jobs to retry, too.
+    """
     body: dict[str, Any] = {}
     if constraints:
         body["runtime_constraints"] = dict(constraints)
+    more = [word for word in task if noun_of(word) is JOB]
+    if more and len(more) < len(task):
+        raise click.UsageError("Give either several jobs, or one job and its tasks.")
     with look(state) as client:
         uuid = resolve(client, JOB, job)
-        if task:
+        if task and not more:
             body["job_tasks"] = resolve_all(client, TASK, task, uuid)
-        record = client.post(f"/jobs/{uuid}/retry", body)
-    _print_states([record], form)
-    click.echo(f"`jobtasks run --resume {uuid}` runs it here, if no server does", err=True)
+        change_each(
+            list(dict.fromkeys([uuid, *more])),
+            lambda uuid: client.post(f"/jobs/{uuid}/retry", body, **rehearsed(dry_run)),
+            lambda jobs: _print_states(jobs, form, dry_run),
+        )
+    if form == "table" and not dry_run:
+        click.echo("`jobtasks run --resume JOB` runs it here, if no server does", err=True)
+
+
+@command.command(name="priority", context_settings={"ignore_unknown_options": True})
+@click.argument("job", nargs=-1, required=True)
+@click.argument("priority", type=int)
+@dry_run_option
+@state_option
+@format_option
+def priority(
+    job: tuple[str, ...], priority: int, dry_run: bool, state: StateDirectory, form: str
+) -> None:
+    """Set the PRIORITY of each JOB: higher goes first; 0 unless given."""
+    body = {"job": {"priority": priority}}
+    with look(state) as client:
+        change_each(
+            resolve_all(client, JOB, job),
+            lambda uuid: client.patch(f"/jobs/{uuid}", body, **rehearsed(dry_run)),
+            lambda jobs: print_changed(
+                jobs,
+                JOB_COLUMNS,
+                form,
+                lambda job: f"{'would have' if dry_run else 'has'} priority {job['priority']}",
+            ),
+        )
+
+
+@command.command(name="delete")
+@click.argument("job", nargs=-1, required=True)
+@dry_run_option
+@state_option
+@format_option
+def delete(job: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str) -> None:
+    """Delete each JOB with its tasks and logs, for good: one that is queued, or over."""
+    deleted = "would be deleted" if dry_run else "deleted"
+    with look(state) as client:
+        change_each(
+            resolve_all(client, JOB, job),
+            lambda uuid: client.delete(f"/jobs/{uuid}", **rehearsed(dry_run)),
+            lambda jobs: print_changed(
+                jobs, JOB_COLUMNS, form, lambda job: f"{deleted} ({job['state']}, {_counts(job)})"
+            ),
+        )
 
 
 @command.command(name="output")
@@ -235,9 +295,6 @@ def output(job: str, state: StateDirectory) -> None:
         client.copy(f"/jobs/{uuid}/output", sys.stdout.buffer)
 
 
-def _print_states(jobs: list[dict[str, Any]], form: str) -> None:
-    if form != "table":
-        print_list(jobs, JOB_COLUMNS, form)
-        return
-    for job in jobs:
-        click.echo(f"{job['uuid']} {job['state']}")
+def _print_states(jobs: list[dict[str, Any]], form: str, dry_run: bool) -> None:
+    would_be = "would be " if dry_run else ""
+    print_changed(jobs, JOB_COLUMNS, form, lambda job: f"{would_be}{job['state']}")
