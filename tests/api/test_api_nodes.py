@@ -98,7 +98,6 @@ def test_hold_and_release_over_http(lasting: Any) -> None:
         post(lasting, f"{other['uuid']}/release")
 
 
-@pytest.mark.rule("R16")
 def test_a_hold_that_passes_wakes_the_nodes(lasting: Any) -> None:
     """A sync that waits gets the work at that time, and not when it is sent again."""
     node, uuid = own(lasting, 6)

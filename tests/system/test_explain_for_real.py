@@ -70,6 +70,14 @@ def act(served: Asked, tmp_path: Path, gate: Path) -> Iterator[Act]:
         wait_until("no process", functools.partial(is_quiet, served, job.uuid))
 
 
+@pytest.fixture
+def node(served: Asked) -> Iterator[Record]:
+    """The server's node; whatever was done to it, it takes work again."""
+    (found,) = served.api.get("/nodes")["items"]
+    yield found
+    served.api.post(f"/nodes/{found['uuid']}/release")
+
+
 def is_quiet(served: Asked, job: str) -> bool:
     """Whether a job has no process left."""
     (reason,) = served.api.get(f"/jobs/{job}/explain")["reasons"]
@@ -186,6 +194,46 @@ def test_all_slots_are_taken(served: Asked, act: Act, gate: Path) -> None:
 def started(served: Asked, job: Acted) -> list[str]:
     """Return why a job's tasks wait, once it has started."""
     return codes(served, job.uuid) if job.record["state"] == "Running" else []
+
+
+def test_a_draining_node(served: Asked, act: Act, gate: Path, node: Record) -> None:
+    """What runs goes on, its child and a new job wait until the node is released."""
+    job = act([["create", acting(["complete"])], ["await_file", str(gate)], ["complete"]])
+    job.noted("created")
+    served.api.post(f"/nodes/{node['uuid']}/drain", {"reason": "new disk"})
+    gate.touch()
+    wait_until("the seed completes", lambda: job.seed["state"] == "complete")
+    (child,) = job.tasks(qsequence=1)
+    queued = act([["complete"]])
+    for kind, uuid in (("task", child["uuid"]), ("job", job.uuid), ("job", queued.uuid)):
+        (reason,) = explained(served, kind, uuid).values()
+        assert (reason["code"], reason["details"]["nodes"][0]["reason"]) == (
+            *("nodes_draining",),
+            "new disk",
+        )
+        assert f"{node['hostname']}: new disk." in reason["text"]
+    assert served.api.get(f"/nodes/{node['uuid']}")["state"] == "drained"
+    served.api.post(f"/nodes/{node['uuid']}/hold", {"reason": "noise"})
+    assert "nodes_draining" in explained(served, "job", queued.uuid)
+    served.api.post(f"/nodes/{node['uuid']}/release")
+    job.final()
+    queued.final()
+
+
+def test_a_hold_without_and_with_an_end(served: Asked, act: Act, node: Record) -> None:
+    """Each says until when; the work starts by itself when a short one has passed."""
+    served.api.post(f"/nodes/{node['uuid']}/hold", {"reason": "noise"})
+    job = act([["complete"]])
+    reason = explained(served, "job", job.uuid)["nodes_held"]
+    assert f"{node['hostname']} until it is released: noise." in reason["text"]
+    assert reason["details"]["nodes"][0]["until"] is None
+    served.api.post(f"/nodes/{node['uuid']}/hold", {"seconds": 3600})
+    reason = explained(served, "job", job.uuid)["nodes_held"]
+    assert re.search(r"until \S+ \S+ UTC \(in 3\d\d\d s\)\.", reason["text"])
+    assert job.record["state"] == "Queued"
+    served.api.post(f"/nodes/{node['uuid']}/hold", {"seconds": 0.2})
+    job.final()
+    assert served.api.get(f"/nodes/{node['uuid']}")["state"] == "live"
 
 
 def test_the_jobs_own_limit(served: Asked, act: Act, gate: Path) -> None:
