@@ -23,6 +23,7 @@ COMMANDS = {
     "wait": "Wait until a job has ended.",
     "job": "Look at jobs; cancel or retry them.",
     "task": "Look at a task, its attempts and their logs.",
+    "node": "Look at nodes; hold, drain, release or delete them.",
     "user": "Make, list and change the users of a server.",
     "token": "Make, list and revoke what lets people and programs in.",
     "serve": "Run the server.",

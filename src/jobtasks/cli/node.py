@@ -1,0 +1,247 @@
+"""``jobtasks node``: the machines that run tasks; administrators keep new work off them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from jobtasks.cli.client import Client
+from jobtasks.cli.durations import Duration, readable_bytes
+from jobtasks.cli.options import (
+    Command,
+    format_option,
+    format_option_without_id,
+    list_options,
+    state_option,
+)
+from jobtasks.cli.output import Column, Row, age, key, print_list, print_record, took
+from jobtasks.cli.problems import ExitCode
+from jobtasks.cli.selectors import NODE, resolve, resolve_all
+from jobtasks.cli.servers import RUN_PATIENCE_SECONDS, connect, look
+from jobtasks.cli.state import StateDirectory
+
+LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.05, 1.0
+"""How often a node that drains is looked at: often at first, then less so."""
+KIB = 1024
+
+
+def _of(free: str, whole: str) -> Callable[[Row], str]:
+    return lambda node: f"{node[free]}/{node[whole]}"
+
+
+def _memory(node: Row) -> str:
+    free, whole = (readable_bytes(node[name] * KIB) for name in ("free_memory_kib", "memory_kib"))
+    return f"{free} of {whole}"
+
+
+def _note(node: Row) -> str | None:
+    """Until when and why it takes nothing, as far as its state does not say so."""
+    until = node["held_until"]
+    hold = [
+        f"until {until[:19].replace('T', ' ')} UTC" if until else "",
+        node["held_reason"] or "",
+    ]
+    parts = [node["draining_reason"] or "", ": ".join(filter(None, hold))]
+    return "; ".join(filter(None, parts)) or None
+
+
+COLUMNS: list[Column] = [
+    ("node", key("hostname")),
+    ("state", key("state")),
+    ("free slots", _of("free_slots", "slots")),
+    ("free memory", _memory),
+    ("cores", key("cores")),
+    ("heard", age("last_ping_at")),
+    ("note", _note),
+]
+ATTEMPT_COLUMNS: list[Column] = [
+    ("slot", key("slot")),
+    ("state", key("state")),
+    ("job", key("job_uuid")),
+    ("task", lambda attempt: f"{attempt['job_uuid'][-5:]}/{attempt['qsequence']}"),
+    ("attempt", key("number")),
+    ("ran", took),
+    ("user", key("owner_uuid")),
+]
+
+
+@click.group(name="node")
+def command() -> None:
+    """Look at nodes; hold, drain, release or delete them.
+
+    NODE is a hostname, a uuid, or a beginning or an end of a uuid that no other node has.
+    """
+
+
+@command.command(name="list")
+@list_options("nodes", limit=1000)
+@state_option
+@format_option
+def list_nodes(
+    conditions: tuple[list[Any], ...],
+    orders: tuple[str, ...],
+    limit: int,
+    offset: int,
+    state: StateDirectory,
+    form: str,
+) -> None:
+    """List nodes by hostname, unless --order says otherwise: what each has free, what it does."""
+    order = list(orders) or ["hostname", "uuid"]
+    with look(state) as client:
+        found = client.pages("/nodes", limit, offset, filters=list(conditions) or None, order=order)
+    print_list(found["items"], COLUMNS, form)
+
+
+@command.command(name="show")
+@click.argument("node")
+@state_option
+@format_option
+def show(node: str, state: StateDirectory, form: str) -> None:
+    """Show the record of NODE."""
+    with look(state) as client:
+        print_record(client.get(f"/nodes/{resolve(client, NODE, node)}"), form)
+
+
+@command.command(name="attempts")
+@click.argument("node")
+@state_option
+@format_option_without_id
+def attempts(node: str, state: StateDirectory, form: str) -> None:
+    """List what runs on NODE, by slot: of your own jobs; an administrator sees all."""
+    with look(state) as client:
+        items = client.get(f"/nodes/{resolve(client, NODE, node)}/attempts")["items"]
+    print_list(items, ATTEMPT_COLUMNS, form)
+
+
+def _names_nodes(function: Command) -> Command:
+    return click.argument("node", nargs=-1, required=True)(function)
+
+
+def _has_reason(function: Command) -> Command:
+    return click.option("--reason", metavar="TEXT", help="Shown to who asks why it is so.")(
+        function
+    )
+
+
+@command.command(name="hold")
+@_names_nodes
+@click.option(
+    "--for", "seconds", type=Duration(), help="How long: 30m, 2h. By default until it is released."
+)
+@_has_reason
+@state_option
+@format_option
+def hold(
+    node: tuple[str, ...],
+    seconds: float | None,
+    reason: str | None,
+    state: StateDirectory,
+    form: str,
+) -> None:
+    """Start nothing new on each NODE for a while; what runs goes on."""
+    with look(state) as client:
+        held = _steer(client, node, "hold", {"seconds": seconds, "reason": reason})
+    _print(held, form)
+
+
+@command.command(name="drain")
+@_names_nodes
+@_has_reason
+@click.option("--wait", is_flag=True, help="Until nothing runs there any more.")
+@click.option(
+    "--timeout", "timeout_seconds", type=Duration(), help="With --wait: no longer than that."
+)
+@state_option
+@format_option
+def drain(
+    node: tuple[str, ...],
+    reason: str | None,
+    wait: bool,
+    timeout_seconds: float | None,
+    state: StateDirectory,
+    form: str,
+) -> int:
+    """Start nothing new on each NODE until it is released; what runs goes on.
+
+    With --wait ends with exit code 0 when nothing runs there, and 124 when the time is over.
+    """
+    with connect(state, RUN_PATIENCE_SECONDS, _say) if wait else look(state) as client:
+        drained = _steer(client, node, "drain", {"reason": reason})
+        if wait:
+            drained = _wait_until_empty(client, drained, timeout_seconds)
+    _print(drained, form)
+    is_over = not wait or not any(one["attempts_live"] for one in drained)
+    return ExitCode.OK if is_over else ExitCode.TIMEOUT
+
+
+@command.command(name="release")
+@_names_nodes
+@state_option
+@format_option
+def release(node: tuple[str, ...], state: StateDirectory, form: str) -> None:
+    """Let each NODE take work again: ends hold and draining."""
+    with look(state) as client:
+        released = _steer(client, node, "release", {})
+    _print(released, form)
+
+
+@command.command(name="delete")
+@_names_nodes
+@state_option
+@format_option
+def delete(node: tuple[str, ...], state: StateDirectory, form: str) -> None:
+    """Delete each NODE that is gone for good; the attempts that ran there keep its name."""
+    with look(state) as client:
+        deleted = [client.delete(f"/nodes/{uuid}") for uuid in resolve_all(client, NODE, node)]
+    if form != "table":
+        _print(deleted, form)
+        return
+    for one in deleted:
+        click.echo(f"{one['hostname']} deleted")
+
+
+def _steer(client: Client, nodes: tuple[str, ...], method: str, body: Row) -> list[Row]:
+    """The nodes as the method leaves them; each is named before the first is touched."""
+    uuids = resolve_all(client, NODE, nodes)
+    return [client.post(f"/nodes/{uuid}/{method}", body) for uuid in uuids]
+
+
+def _wait_until_empty(client: Client, nodes: list[Row], timeout_seconds: float | None) -> list[Row]:
+    """The nodes when nothing runs on any of them, or when the time is over."""
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    told, pause = "", LOOK_SECONDS_MIN
+    while any(node["attempts_live"] for node in nodes):
+        line = "; ".join(f"{one['hostname']}: {_going_on(one)}" for one in nodes if _going_on(one))
+        if line != told:
+            _say(line)
+        told = line
+        left = LOOK_SECONDS_MAX if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            break
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, LOOK_SECONDS_MAX)
+        nodes = [client.get(f"/nodes/{node['uuid']}") for node in nodes]
+    return nodes
+
+
+def _going_on(node: Row) -> str:
+    number = node["attempts_live"]
+    return f"{number} attempt{'s' * (number != 1)} still running" if number else ""
+
+
+def _print(nodes: list[Row], form: str) -> None:
+    """One line each: what a node is now, until when and why, and what goes on there."""
+    if form != "table":
+        print_list(nodes, COLUMNS, form)
+        return
+    for node in nodes:
+        note = f" ({_note(node)})" if _note(node) else ""
+        parts = [f"{node['hostname']} {node['state']}{note}", _going_on(node)]
+        click.echo("; ".join(filter(None, parts)))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
