@@ -104,8 +104,10 @@ class LiveServer:
 class Node:
     """Plays an agent, one call at a time."""
 
-    def __init__(self, url: str, slots: int = 2, memory_kib: int = 1_000_000) -> None:
-        headers = {"Authorization": f"Bearer {AGENT}"}
+    def __init__(
+        self, url: str, slots: int = 2, memory_kib: int = 1_000_000, token: str = AGENT
+    ) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
         self.client = httpx.Client(base_url=url, headers=headers, timeout=60)
         self.slots = slots
         self.number = 0
