@@ -92,6 +92,17 @@ def test_drain_release_and_delete(jobtasks: Run, named: Any) -> None:
     assert (ended.code, "n1 is there" in ended.err) == (2, True)
 
 
+def test_what_would_happen(jobtasks: Run, named: Any) -> None:
+    """--dry-run asks the server, says it, and waits for nothing."""
+    named.says("POST", f"{PATH}/drain", (200, {**NODE, "state": "draining"}))
+    ended = jobtasks("node", "drain", "n1", "--dry-run", "--wait")
+    assert ended.out == "n1 would be draining; 1 attempt still running\n"
+    assert named.calls[-1].query == {"dry_run": "true"}
+    named.says("DELETE", PATH, (200, NODE))
+    assert jobtasks("node", "delete", "n1", "--dry-run").out == "n1 would be deleted\n"
+    assert named.calls[-1].query == {"dry_run": "true"}
+
+
 def test_a_drain_that_waits(jobtasks: Run, named: Any) -> None:
     """Says what still runs whenever that has changed; ends when nothing does."""
     draining = {**NODE, "state": "draining"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -21,6 +21,7 @@ from jobtasks.cli.output import Column, Row, age, key, print_list, print_record,
 from jobtasks.cli.problems import ExitCode
 from jobtasks.cli.selectors import NODE, resolve, resolve_all
 from jobtasks.cli.servers import RUN_PATIENCE_SECONDS, connect, look
+from jobtasks.cli.several import change_each, dry_run_option, rehearsed
 from jobtasks.cli.state import StateDirectory
 
 LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.05, 1.0
@@ -132,19 +133,21 @@ def _has_reason(function: Command) -> Command:
     "--for", "seconds", type=Duration(), help="How long: 30m, 2h. By default until it is released."
 )
 @_has_reason
+@dry_run_option
 @state_option
 @format_option
 def hold(
     node: tuple[str, ...],
     seconds: float | None,
     reason: str | None,
+    dry_run: bool,
     state: StateDirectory,
     form: str,
 ) -> None:
     """Start nothing new on each NODE for a while; what runs goes on."""
+    body = {"seconds": seconds, "reason": reason}
     with look(state) as client:
-        held = _steer(client, node, "hold", {"seconds": seconds, "reason": reason})
-    _print(held, form)
+        _steer(client, node, "hold", body, dry_run, lambda nodes: _print(nodes, form, dry_run))
 
 
 @command.command(name="drain")
@@ -154,6 +157,7 @@ def hold(
 @click.option(
     "--timeout", "timeout_seconds", type=Duration(), help="With --wait: no longer than that."
 )
+@dry_run_option
 @state_option
 @format_option
 def drain(
@@ -161,6 +165,7 @@ def drain(
     reason: str | None,
     wait: bool,
     timeout_seconds: float | None,
+    dry_run: bool,
     state: StateDirectory,
     form: str,
 ) -> int:
@@ -168,45 +173,61 @@ def drain(
 
     With --wait ends with exit code 0 when nothing runs there, and 124 when the time is over.
     """
+    wait = wait and not dry_run
+    still_running: list[Row] = []
     with connect(state, RUN_PATIENCE_SECONDS, _say) if wait else look(state) as client:
-        drained = _steer(client, node, "drain", {"reason": reason})
-        if wait:
-            drained = _wait_until_empty(client, drained, timeout_seconds)
-    _print(drained, form)
-    is_over = not wait or not any(one["attempts_live"] for one in drained)
-    return ExitCode.OK if is_over else ExitCode.TIMEOUT
+
+        def show(nodes: list[Row]) -> None:
+            if wait:
+                nodes = _wait_until_empty(client, nodes, timeout_seconds)
+                still_running.extend(one for one in nodes if one["attempts_live"])
+            _print(nodes, form, dry_run)
+
+        _steer(client, node, "drain", {"reason": reason}, dry_run, show)
+    return ExitCode.TIMEOUT if still_running else ExitCode.OK
 
 
 @command.command(name="release")
 @_names_nodes
+@dry_run_option
 @state_option
 @format_option
-def release(node: tuple[str, ...], state: StateDirectory, form: str) -> None:
+def release(node: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str) -> None:
     """Let each NODE take work again: ends hold and draining."""
     with look(state) as client:
-        released = _steer(client, node, "release", {})
-    _print(released, form)
+        _steer(client, node, "release", {}, dry_run, lambda nodes: _print(nodes, form, dry_run))
 
 
 @command.command(name="delete")
 @_names_nodes
+@dry_run_option
 @state_option
 @format_option
-def delete(node: tuple[str, ...], state: StateDirectory, form: str) -> None:
+def delete(node: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str) -> None:
     """Delete each NODE that is gone for good; the attempts that ran there keep its name."""
+    done = "would be deleted" if dry_run else "deleted"
     with look(state) as client:
-        deleted = [client.delete(f"/nodes/{uuid}") for uuid in resolve_all(client, NODE, node)]
-    if form != "table":
-        _print(deleted, form)
-        return
-    for one in deleted:
-        click.echo(f"{one['hostname']} deleted")
+        change_each(
+            resolve_all(client, NODE, node),
+            lambda uuid: client.delete(f"/nodes/{uuid}", **rehearsed(dry_run)),
+            lambda nodes: _print_lines(nodes, form, lambda one: f"{one['hostname']} {done}"),
+        )
 
 
-def _steer(client: Client, nodes: tuple[str, ...], method: str, body: Row) -> list[Row]:
-    """The nodes as the method leaves them; each is named before the first is touched."""
-    uuids = resolve_all(client, NODE, nodes)
-    return [client.post(f"/nodes/{uuid}/{method}", body) for uuid in uuids]
+def _steer(
+    client: Client,
+    nodes: tuple[str, ...],
+    method: str,
+    body: Row,
+    dry_run: bool,
+    show: Callable[[list[Row]], None],
+) -> None:
+    """Call a method of each node and show how they are now; each is found before any is touched."""
+    change_each(
+        resolve_all(client, NODE, nodes),
+        lambda uuid: client.post(f"/nodes/{uuid}/{method}", body, **rehearsed(dry_run)),
+        lambda found: show(list(found)),
+    )
 
 
 def _wait_until_empty(client: Client, nodes: list[Row], timeout_seconds: float | None) -> list[Row]:
@@ -232,15 +253,24 @@ def _going_on(node: Row) -> str:
     return f"{number} attempt{'s' * (number != 1)} still running" if number else ""
 
 
-def _print(nodes: list[Row], form: str) -> None:
+def _print(nodes: list[Row], form: str, dry_run: bool) -> None:
     """One line each: what a node is now, until when and why, and what goes on there."""
+    would_be = "would be " if dry_run else ""
+
+    def line(node: Row) -> str:
+        note = f" ({_note(node)})" if _note(node) else ""
+        parts = [f"{node['hostname']} {would_be}{node['state']}{note}", _going_on(node)]
+        return "; ".join(filter(None, parts))
+
+    _print_lines(nodes, form, line)
+
+
+def _print_lines(nodes: Sequence[Row], form: str, line: Callable[[Row], str]) -> None:
     if form != "table":
         print_list(nodes, COLUMNS, form)
         return
     for node in nodes:
-        note = f" ({_note(node)})" if _note(node) else ""
-        parts = [f"{node['hostname']} {node['state']}{note}", _going_on(node)]
-        click.echo("; ".join(filter(None, parts)))
+        click.echo(line(node))
 
 
 def _say(line: str) -> None:
