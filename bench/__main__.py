@@ -24,6 +24,7 @@ def main() -> None:
             "commands": against_floor(floor, arguments),
             "one_task": latency(arguments),
             "bulk_create": bulk(arguments),
+            "arvados_client": arvados_client(arguments),
         }
     keep(figures)
 
@@ -74,6 +75,18 @@ def bulk(arguments: argparse.Namespace) -> dict[str, object]:
     median = statistics.median(times)
     print(f"{arguments.bulk:,} tasks in one call: {median:.2f} s (median of {len(times)})")
     return {"median_seconds": median, "seconds": times}
+
+
+def arvados_client(arguments: argparse.Namespace) -> dict[str, object]:
+    """One task's calls through the Python client of Arvados, over https, on an idle service."""
+    with running(2, "--listen-tls", "127.0.0.1:0") as service:
+        times = workloads.round_trips(service, arguments.singles)
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    print(
+        f"create, report and read a task by the client of Arvados: {medians['together']:.1f} ms"
+        f" (median of {arguments.singles}; longest {max(times['together']):.1f} ms)"
+    )
+    return {"median_milliseconds": medians, "milliseconds": times}
 
 
 def keep(figures: dict[str, object]) -> None:

@@ -48,7 +48,7 @@ class Service:
 
 
 @contextlib.contextmanager
-def running(slots: int) -> Iterator[Service]:
+def running(slots: int, *options: str) -> Iterator[Service]:
     """Start a server with one node of so many slots; end it in good order afterwards."""
     with tempfile.TemporaryDirectory(prefix="jobtasks-bench-") as folder:
         state = Path(folder) / "state"
@@ -56,7 +56,7 @@ def running(slots: int) -> Iterator[Service]:
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         command = [
             *(sys.executable, "-m", "jobtasks.cli.main", "serve", "--state", str(state)),
-            *("--listen", "127.0.0.1:0", "--slots", str(slots)),
+            *("--listen", "127.0.0.1:0", "--slots", str(slots), *options),
         ]
         with log.open("w") as errors:
             server = subprocess.Popen(

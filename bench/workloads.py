@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 import sys
@@ -95,3 +96,17 @@ def bulk_create(service: Service, count: int) -> dict[str, float]:
     seed = service.call("GET", "/job_tasks", params={"filters": filters})["items"][0]
     log = service.http.get(f"/job_tasks/{seed['uuid']}/log", params={"stream": "stdout"})
     return {"seconds": float(log.text)}
+
+
+def round_trips(service: Service, count: int) -> dict[str, list[float]]:
+    """Create, report and read through the Python client of Arvados, over https, in a task.
+
+    Return the milliseconds of each call in each round.
+    """
+    command = [sys.executable, str(Path(__file__).with_name("arvados_task.py")), str(count)]
+    job = service.run({"command": command})
+    filters = f'[["job_uuid","=","{job["uuid"]}"]]'
+    task = service.call("GET", "/job_tasks", params={"filters": filters})["items"][0]
+    log = service.http.get(f"/job_tasks/{task['uuid']}/log", params={"stream": "stdout"})
+    times: dict[str, list[float]] = json.loads(log.text)
+    return times
