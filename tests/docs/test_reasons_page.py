@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobtasks.core import explain, node_reasons
+from jobtasks.core import explain, foreign_reasons, node_reasons
 from jobtasks.core.states import FINAL
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "api.md").read_text()
@@ -17,7 +17,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "api.md").r
 @pytest.mark.rule("R31")
 def test_every_code_is_on_the_page() -> None:
     """Those that the program writes are those of the table."""
-    source = inspect.getsource(explain) + inspect.getsource(node_reasons)
+    source = "".join(map(inspect.getsource, (explain, foreign_reasons, node_reasons)))
     written = set(re.findall(r'\bReason\(\s*"(\w+)"', source))
     written |= {f"job_{state.value.lower()}" for state in FINAL} | node_reasons.LIFTS.keys()
     table = PAGE.split("## Reasons")[1].split("\n## ")[0].split("| code |")[1]

@@ -29,6 +29,8 @@ DAMAGE = {
     "process_of_an_ended_job": "UPDATE job SET state = 'Failed'",
     "open_attempt_of_an_ended_job": "UPDATE job SET state = 'Cancelled'",
     "complete_job_with_a_task_that_is_not": "UPDATE job SET state = 'Complete'",
+    "foreign_job_with_work_for_us": "UPDATE job SET managed = 0",
+    "state_of_a_foreign_task": "UPDATE job SET managed = 0; UPDATE task SET success = 0",
 }
 
 
@@ -47,6 +49,7 @@ def test_damage_is_seen(name: str) -> None:
     first, *_ = agent.take(free_slots=[1, 2])
     agent.crash(first)
     assert service.write(counter_problems) == {}
-    service.write(lambda tx: tx.text(DAMAGE[name], {}))
+    for statement in DAMAGE[name].split("; "):
+        service.rows(statement)
     assert name in service.write(counter_problems)
     service.close()

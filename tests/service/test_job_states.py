@@ -46,7 +46,7 @@ def test_what_an_update_may_make_of_a_state(
     service: LocalService, agent: SimulatedAgent, old: str, new: str, whole: bool
 ) -> None:
     """Cancelled from Queued and Running; staying is no change; what only a manager does is 403;
-    what no table allows is 422.
+    what no table allows is 422. From Queued it makes the job foreign (R7b).
     """
     job = job_in(service, agent, old)
     before = service.job(job)
@@ -55,6 +55,9 @@ def test_what_an_update_may_make_of_a_state(
         assert change(service, job, whole, state=new) == before
     elif new == "Cancelled" and not final:
         assert change(service, job, whole, state=new).state == "Cancelled"
+    elif old == "Queued":
+        now = change(service, job, whole, state=new)
+        assert (now.state, now.managed) == (new, 0)
     else:
         expected = Invalid if final or new == "Queued" else Forbidden
         with pytest.raises(expected) as problem:
@@ -420,8 +423,8 @@ def test_cancel_may_be_repeated_and_queued_jobs_be_cancelled(service: LocalServi
         {"script": "/run", "script_version": "/srv"},
         {"command": "true"},
         {"command": [""]},
-        {"command": ["x"], "state": "Running"},
-        {"command": ["x"], "running": True},
+        {"command": ["x"], "state": "running"},
+        {"command": ["x"], "started_at": "2014-01-01T00:00:00Z"},
         {"command": ["x"], "priority": "high"},
         {"command": ["x"], "script_parameters": [1]},
         {"command": ["x"], "colour": "blue"},

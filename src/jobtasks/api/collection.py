@@ -80,7 +80,12 @@ class Collection(Generic[R]):
     async def index(self, request: Request) -> Response:
         """Answer with one page."""
         items_max = self.settings.list_items_max
-        query = parse_query(self.resource, request.query_params, items_max)
+        return await self.listed(
+            request, parse_query(self.resource, request.query_params, items_max)
+        )
+
+    async def listed(self, request: Request, query: Query) -> Response:
+        """Answer with the page that `query` asks for."""
         page = await self.edge.read(
             request, lambda ctx, caller: self.methods.page(ctx, caller, query)
         )

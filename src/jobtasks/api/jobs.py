@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -18,13 +19,16 @@ from jobtasks.api.keys import key_of
 from jobtasks.api.parsing import Body
 from jobtasks.api.rendering import render_job, render_job_size, render_levels
 from jobtasks.core.errors import Invalid
-from jobtasks.core.resources import RESOURCES
-from jobtasks.core.states import FINAL
-from jobtasks.service import explain, jobs, listing, log_space, logs, scripts, sizes
+from jobtasks.core.filters import parse_filters, parse_query
+from jobtasks.core.resources import RESOURCES, as_boolean
+from jobtasks.core.reuse import parse_reuse
+from jobtasks.core.states import FINAL, JobState
+from jobtasks.service import explain, foreign_jobs, jobs, listing, log_space, logs, scripts, sizes
 from jobtasks.store.records import JobRecord
 
 LOOK_AGAIN_SECONDS = 5.0
 """A wait reads the job at least so often, whatever was or was not told."""
+QUEUE_ORDER = "priority desc, created_at"
 TEXT = "text/plain; charset=utf-8"
 NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 Cursor = tuple[int, int] | None
@@ -49,8 +53,11 @@ class Jobs(Collection[JobRecord]):
         """Return the routes of jobs."""
         member = f"{BASE}/jobs/{{uuid}}"
         return [
+            Route(f"{BASE}/jobs/queue", self.queue, methods=["GET"]),
+            Route(f"{BASE}/jobs/queue_size", self.queue_size, methods=["GET"]),
             *super().routes(),
             Route(member + "/cancel", self.cancel, methods=["POST"]),
+            Route(member + "/lock", self.lock, methods=["POST"]),
             Route(member + "/retry", self.retry, methods=["POST"]),
             Route(member + "/output", self.output, methods=["GET"]),
             Route(member + "/levels", self.levels, methods=["GET"]),
@@ -70,9 +77,43 @@ class Jobs(Collection[JobRecord]):
         body = await super().record(request)
         if request.method == "POST":
             self.edge.glance(request, jobs.require_creator)
+            if foreign_jobs.is_begun(self.edge.world, body.attributes):
+                return body
             script, directory = (body.attributes.get(name) for name in ("script", "script_version"))
             await self.edge.in_thread(scripts.check, script, directory)
         return body
+
+    async def create(self, request: Request) -> Response:
+        """Create a job, or find one that does the same (R41), and answer with it."""
+        body = await self.record(request)
+        names = self.selected(request, body.parameters)
+        parameters = {**body.parameters, **request.query_params}
+        reuse, attributes = parse_reuse(parameters, body.attributes)
+        job = await self.edge.write_once(
+            request,
+            body.key,
+            lambda ctx, caller: jobs.create(ctx, caller, attributes, body.key, reuse),
+        )
+        return self.answer(job, names)
+
+    async def queue(self, request: Request) -> Response:
+        """Answer with one page of the queued jobs, those of the highest priority first."""
+        given = {name: value for name, value in request.query_params.items() if value}
+        parameters = {"order": QUEUE_ORDER, **given}
+        query = parse_query(self.resource, parameters, self.settings.list_items_max)
+        queued = parse_filters(self.resource, [["state", "=", JobState.QUEUED]])
+        return await self.listed(request, replace(query, filters=query.filters + queued))
+
+    async def queue_size(self, request: Request) -> Response:
+        """Answer with the number of queued jobs, whoever's they are."""
+        return json_answer({"queue_size": await self.edge.read(request, jobs.queue_size)})
+
+    async def lock(self, request: Request) -> Response:
+        """Lock a queued job: a manager of the caller's own runs it from now on (R7b)."""
+        uuid = request.path_params["uuid"]
+        names = self.selected(request, await self.arguments(request))
+        job = await self.edge.write(request, lambda ctx, caller: jobs.lock(ctx, caller, uuid))
+        return self.answer(job, names)
 
     async def show(self, request: Request) -> Response:
         """Answer with a job; with ``wait``, when it is final or so many seconds are over."""
@@ -98,9 +139,12 @@ class Jobs(Collection[JobRecord]):
         reason = body.get("reason")
         if reason is not None and not isinstance(reason, str):
             raise Invalid("reason must be text")
+        cascade = as_boolean(request.query_params.get("cascade", body.get("cascade") or False))
+        if cascade is None:
+            raise Invalid("cascade parameter must be a boolean, true or false")
         names = self.selected(request, body)
         job = await self.edge.write(
-            request, lambda ctx, caller: jobs.cancel(ctx, caller, uuid, reason)
+            request, lambda ctx, caller: jobs.cancel(ctx, caller, uuid, reason, cascade=cascade)
         )
         return self.answer(job, names)
 

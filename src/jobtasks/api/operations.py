@@ -96,6 +96,16 @@ LIST = (
 )
 DRY_RUN = _query("dry_run", {"type": "boolean"}, "Say what would happen; change nothing.")
 """Every call that changes something takes it."""
+REUSE = (
+    _query("find_or_create", {"type": "boolean"}, "Whether a job that does the same will do."),
+    _query("filters", _json_text("array"), "With find_or_create: which jobs will do."),
+    _query("minimum_script_version", TEXT, "With find_or_create: a version that will do, too."),
+    _query(
+        "exclude_script_versions",
+        _json_text("array"),
+        "With find_or_create: versions that will not do.",
+    ),
+)
 KEY = _header("Idempotency-Key", "Repeated with the same body, a create makes one thing.")
 CREATE = (SELECT, UNIQUE, CLUSTER, KEY)
 
@@ -252,10 +262,27 @@ def _steered(**properties: Json) -> Details:
 
 SPECIAL: Mapping[str, Details] = {
     f"GET {BASE}/jobs/{{uuid}}": Details(JOB, parameters=(WAIT, SELECT)),
+    f"POST {BASE}/jobs": Details(
+        JOB,
+        parameters=(*REUSE, *CREATE),
+        body=schemas.given(RESOURCES["jobs"], create=True),
+        example=EXAMPLES["jobs"],
+        is_record=True,
+    ),
+    f"GET {BASE}/jobs/queue": Details(
+        schemas.reference(RESOURCES["jobs"], "List"), parameters=LIST
+    ),
+    f"GET {BASE}/jobs/queue_size": Details(
+        {"type": "object", "properties": {"queue_size": COUNT}, "required": ["queue_size"]}
+    ),
+    f"POST {BASE}/jobs/{{uuid}}/lock": Details(JOB, parameters=(SELECT,)),
     f"POST {BASE}/jobs/{{uuid}}/cancel": Details(
         JOB,
         parameters=(SELECT,),
-        body={"type": "object", "properties": {"reason": NULLABLE_TEXT}},
+        body={
+            "type": "object",
+            "properties": {"reason": NULLABLE_TEXT, "cascade": {"type": "boolean"}},
+        },
     ),
     f"POST {BASE}/jobs/{{uuid}}/retry": Details(JOB, parameters=(SELECT,), body=SUBSET),
     f"GET {BASE}/jobs/{{uuid}}/output": Details(TEXT, PLAIN),

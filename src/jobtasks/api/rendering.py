@@ -12,6 +12,7 @@ from jobtasks.core.identifiers import base36
 from jobtasks.core.resources import RESOURCES, Resource
 from jobtasks.core.states import AttemptState, JobState, TaskState, job_flags
 from jobtasks.core.timestamps import render_time
+from jobtasks.service.changes import tasks_summary
 from jobtasks.service.listing import Page
 from jobtasks.service.log_space import Space
 from jobtasks.service.sizes import JobSize
@@ -121,19 +122,14 @@ def render_job(job: JobRecord) -> dict[str, Any]:
         "state": job.state,
         "is_locked_by_uuid": job.is_locked_by_uuid,
         "runtime_constraints": _json(job.runtime_constraints),
-        "tasks_summary": {
-            "todo": job.todo,
-            "running": job.running_tasks,
-            "done": job.done,
-            "failed": job.failed,
-        },
+        "tasks_summary": tasks_summary(job),
         "nondeterministic": _flag(job.nondeterministic),
         "repository": job.repository,
         "supplied_script_version": job.supplied_script_version,
         "arvados_sdk_version": job.arvados_sdk_version,
         "docker_image_locator": job.docker_image_locator,
         "queue_position": 0 if state is JobState.QUEUED else None,
-        "node_uuids": [],
+        "node_uuids": _json(job.node_uuids) or [],
         "description": job.description,
         "components": _json(job.components),
         "command": _json(job.command),

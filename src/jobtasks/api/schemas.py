@@ -97,7 +97,7 @@ def given(resource: Resource, *, create: bool) -> Json:
     properties = {
         name: {key: item for key, item in value(row).items() if key != "readOnly"}
         for name, row in resource.attributes.items()
-        if (row.create if create else row.update)
+        if (row.create if create else row.update) or row.foreign
     }
     flat: Json = {"type": "object", "properties": properties}
     closed: Json = {**flat, "additionalProperties": False}

@@ -73,6 +73,8 @@ class ServeOptions:
     """Whether this machine is a node, too."""
     handover: bool = False
     """At TERM leave running attempts to the next server."""
+    manager: bool = True
+    """Whether to run jobs; else their own managers do (R7b)."""
     pass_env: tuple[str, ...] = ()
     """Names of variables that tasks inherit."""
     external_url: str = ""
@@ -211,6 +213,7 @@ class ServerProcess:
             log_dir=self._state.logs,
             external_url=self._external_url(),
             trust=self._trust(),
+            manages=self._options.manager,
         )
 
     def _external_url(self) -> str:

@@ -69,6 +69,7 @@ def retaining(
 )
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time here; default: cores.")
 @click.option("--no-agent", is_flag=True, help="Run no tasks on this machine.")
+@click.option("--no-manager", is_flag=True, help="Start no jobs: programs of yours run them.")
 @click.option("--handover", is_flag=True, help="At TERM leave the tasks to the next server.")
 @click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
 @click.option(
@@ -98,6 +99,7 @@ def command(
     allow_plain_http: bool,
     slots: int | None,
     no_agent: bool,
+    no_manager: bool,
     handover: bool,
     pass_env: tuple[str, ...],
     retain_jobs: float | None,
@@ -122,6 +124,7 @@ def command(
             port=port,
             slots=slots,
             agent=not no_agent,
+            manager=not no_manager,
             handover=handover,
             pass_env=pass_env,
             external_url=external_url,

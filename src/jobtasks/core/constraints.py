@@ -84,6 +84,15 @@ def parse_task(given: dict[str, Any]) -> Constraints:
     return _parse(given, TASK_RULES)
 
 
+def check_foreign(given: dict[str, Any], *, is_job: bool) -> None:
+    """Raise `Invalid` as `parse_job` or `parse_task` do; what is reserved here is kept (R30).
+
+    For a foreign job or its tasks: it is their own manager that reads them.
+    """
+    rules = JOB_RULES if is_job else TASK_RULES
+    _parse(given, {name: rule for name, rule in rules.items() if name not in RESERVED_RULES})
+
+
 def unknown_names(given: dict[str, Any]) -> list[str]:
     """Return the names that are kept but mean nothing to us."""
     return sorted(set(given) - set(JOB_RULES))

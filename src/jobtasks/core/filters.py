@@ -37,6 +37,8 @@ COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 PATTERNS = frozenset({"like", "ilike"})
 MEMBERSHIPS = frozenset({"in", "not in"})
 OPERATORS = COMPARISONS | PATTERNS | MEMBERSHIPS | {"is_a"}
+UNSERVED = frozenset({"in git", "not in git", "in docker", "not in docker"})
+"""Operators that Arvados has on jobs: versions and images are compared here as they were given."""
 
 KINDS = {
     "arvados#job": TYPES["job"],
@@ -201,6 +203,8 @@ def _parse_condition(resource: Resource, element: Any) -> Condition:
         raise Invalid(f"Invalid element in filters array: {_shown(element)} is not a triple")
     names, spelled, operand = element
     operator = spelled.lower() if isinstance(spelled, str) else ""
+    if operator in UNSERVED:
+        raise Invalid(f"Operator '{operator}' is not supported: values are compared as given")
     if operator not in OPERATORS:
         raise Invalid(f"Invalid operator '{_shown(spelled)}'")
     return tuple(

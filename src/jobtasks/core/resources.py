@@ -70,6 +70,8 @@ class Attribute:
     """Belongs to the server or the manager."""
     ignored: bool = False
     """Derived by the server alone: whatever a client sends for it is dropped, in any method."""
+    foreign: bool = False
+    """Belongs to the manager, and so in a foreign job to whoever runs that (R7b)."""
     arvados: bool = True
     """Whether Arvados has it; else it is ours."""
     words: tuple[str, ...] = ()
@@ -113,6 +115,7 @@ def _plain(kind: Kind, filter_class: FilterClass) -> Callable[..., Attribute]:
             update="update" in flags,
             server="server" in flags or "ignored" in flags,
             ignored="ignored" in flags,
+            foreign="foreign" in flags,
             arvados="ours" not in flags,
             words=words,
         )
@@ -161,22 +164,22 @@ JOBS = (
     _text("script", "create"),
     _object("script_parameters", "create"),
     _text("script_version", "create"),
-    _datetime("cancelled_at", "server"),
+    _datetime("cancelled_at", "server", "foreign"),
     _string("cancelled_by_client_uuid", "server"),
     _string("cancelled_by_user_uuid", "server"),
-    _datetime("started_at", "server"),
-    _datetime("finished_at", "server"),
-    _text("output", "server"),
-    _text("log", "server"),
-    _boolean("success", "server", column=_JOB_SUCCESS),
-    _boolean("running", "server", column=_JOB_RUNNING),
-    _string("state", "server"),
-    _string("is_locked_by_uuid", "server"),
+    _datetime("started_at", "server", "foreign"),
+    _datetime("finished_at", "server", "foreign"),
+    _text("output", "server", "foreign"),
+    _text("log", "server", "foreign"),
+    _boolean("success", "server", "foreign", column=_JOB_SUCCESS),
+    _boolean("running", "server", "foreign", column=_JOB_RUNNING),
+    _string("state", "server", "foreign"),
+    _string("is_locked_by_uuid", "server", "foreign"),
     _object("runtime_constraints", "create", "update"),
-    Attribute("tasks_summary", Kind.OBJECT, server=True),
+    Attribute("tasks_summary", Kind.OBJECT, server=True, foreign=True),
     _boolean("nondeterministic", "create", "update"),
     _text("repository", "create"),
-    _text("supplied_script_version", "ignored"),
+    _text("supplied_script_version", "create"),
     _string("arvados_sdk_version", "ignored"),
     _string("docker_image_locator", "ignored"),
     _computed("queue_position", Kind.INTEGER),
@@ -193,21 +196,21 @@ JOB_TASKS = (
     _string("job_uuid", "create", "server"),
     _string("created_by_job_task_uuid", "create", "server"),
     _integer("sequence", "create"),
-    _integer("qsequence", "server"),
+    _integer("qsequence", "server", "foreign"),
     _object("parameters", "create"),
     _text("output", "update"),
     _float("progress", "update"),
     _boolean("success", "update"),
-    _datetime("started_at", "server"),
-    _datetime("finished_at", "server"),
+    _datetime("started_at", "server", "foreign"),
+    _datetime("finished_at", "server", "foreign"),
     _object("runtime_constraints", "create", "ours"),
     _list("command", "create", "ours"),
-    _string("state", "server", "ours", words=tuple(state.word for state in TaskState)),
-    _integer("attempts", "server", "ours"),
-    _integer("failed_count", "server", "ours"),
-    _float("failed_at", "server", "ours"),
-    _text("failed_log", "server", "ours"),
-    _text("log", "server", "ours"),
+    _string("state", "server", "foreign", "ours", words=tuple(state.word for state in TaskState)),
+    _integer("attempts", "server", "foreign", "ours"),
+    _integer("failed_count", "server", "foreign", "ours"),
+    _float("failed_at", "server", "foreign", "ours"),
+    _text("failed_log", "server", "foreign", "ours"),
+    _text("log", "server", "foreign", "ours"),
 )
 
 
@@ -311,6 +314,15 @@ def attribute(resource: Resource, name: str) -> Attribute:
     if found is None:
         raise Invalid(f"unknown attribute: {name}")
     return found
+
+
+def of_foreign(resource: Resource) -> frozenset[str]:
+    """Return what the manager of a foreign job may change of it, or of its tasks (R7b)."""
+    return frozenset(
+        row.name
+        for row in resource.attributes.values()
+        if (row.create or row.update or row.foreign) and row.name not in ("submit_id", "job_uuid")
+    )
 
 
 def coerce(attribute: Attribute, value: Any) -> Any:

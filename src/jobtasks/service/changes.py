@@ -74,7 +74,8 @@ def _same(value: Any, other: Any) -> bool:
     return bool(value == other)
 
 
-def _current_task(task: TaskRecord) -> Mapping[str, Any]:
+def current_task(task: TaskRecord) -> Mapping[str, Any]:
+    """Return a task's values as a client would send them back; times as Unix microseconds."""
     return {
         "uuid": task.uuid,
         "owner_uuid": task.owner_uuid,
@@ -99,6 +100,12 @@ def _current_task(task: TaskRecord) -> Mapping[str, Any]:
     }
 
 
+def differing(subject: Subject, record: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the typed `values` that are not what the record has."""
+    current = subject.current(record)
+    return {name: value for name, value in values.items() if not _same(value, current.get(name))}
+
+
 def _current_job(job: JobRecord) -> Mapping[str, Any]:
     running, success = states.job_flags(JobState(job.state))
     return {
@@ -109,18 +116,27 @@ def _current_job(job: JobRecord) -> Mapping[str, Any]:
         "command": job.command and json.loads(job.command),
         "running": running,
         "success": success,
-        "tasks_summary": {
-            "todo": job.todo,
-            "running": job.running_tasks,
-            "done": job.done,
-            "failed": job.failed,
-        },
+        "nondeterministic": None if job.nondeterministic is None else bool(job.nondeterministic),
+        "tasks_summary": tasks_summary(job),
+    }
+
+
+def tasks_summary(job: JobRecord) -> dict[str, Any]:
+    """Return how many tasks are where, or what a foreign job's manager wrote of them (R17)."""
+    if job.tasks_summary is not None:
+        summary: dict[str, Any] = json.loads(job.tasks_summary)
+        return summary
+    return {
+        "todo": job.todo,
+        "running": job.running_tasks,
+        "done": job.done,
+        "failed": job.failed,
     }
 
 
 TASKS = Subject(
     "job_tasks",
-    _current_task,
+    current_task,
     frozenset(
         {
             "state",

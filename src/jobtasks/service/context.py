@@ -34,6 +34,8 @@ class World:
     trust: Trust | None = None
     """What agents hand on to tasks; None: tasks call the server as their agent does."""
     engine: str = "local"
+    manages: bool = True
+    """Whether our manager runs jobs; else every new job is foreign (R7b)."""
     random_below: Callable[[int], int] = secrets.randbelow
     """Where new tokens' secrets come from."""
 

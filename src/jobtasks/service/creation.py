@@ -67,7 +67,7 @@ def create_children(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -
     creator = ctx.tx.one(TaskRecord, "task_by_id", task_id=caller.task_id)
     if job is None or creator is None:
         raise StaleAttempt
-    _check_count(ctx, job, len(items))
+    check_count(ctx, job, len(items))
     tasks = [_checked(ctx, job, creator, item, place) for place, item in enumerate(items)]
     return _store(ctx, caller, job, tasks)
 
@@ -82,7 +82,8 @@ def created_before(ctx: Context, caller: Caller, first: int, count: int) -> Bulk
     return BulkCreated(count, first, uuids)
 
 
-def _check_count(ctx: Context, job: JobRecord, count: int) -> None:
+def check_count(ctx: Context, job: JobRecord, count: int) -> None:
+    """Raise `Invalid` unless so many tasks may be created in a job in one call (R40)."""
     if not count:
         raise Invalid("job_tasks must name at least one task")
     if count > ctx.settings.bulk_tasks_max:

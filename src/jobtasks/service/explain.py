@@ -24,6 +24,7 @@ from jobtasks.core.explain import (
     explain_job,
     explain_task,
 )
+from jobtasks.core.foreign_reasons import foreign_job, foreign_task, no_manager
 from jobtasks.core.node_reasons import Fleet, NodeView
 from jobtasks.core.placement import NodeSize, Occupant
 from jobtasks.core.reasons import LISTED_MAX, Reason
@@ -117,6 +118,9 @@ def task_reasons(ctx: Context, caller: Caller, uuid: str) -> list[Reason]:
     task = access.visible_task(ctx, caller, uuid)
     record = ctx.tx.one(JobRecord, "job_by_id", job_id=task.job_id)
     assert record is not None
+    theirs = _theirs(ctx, record)
+    if theirs is not None:
+        return foreign_task(TaskState(task.state), theirs)
     frontier = _frontier_level(ctx, record)
     holders = []
     if frontier is not None and frontier.sequence < task.sequence:
@@ -127,9 +131,22 @@ def task_reasons(ctx: Context, caller: Caller, uuid: str) -> list[Reason]:
 def job_reasons(ctx: Context, caller: Caller, uuid: str) -> list[Reason]:
     """Return what keeps a job from starting, going on or ending, summed by needs (R31)."""
     record = access.visible_job(ctx, caller, uuid)
+    theirs = _theirs(ctx, record)
+    if theirs is not None:
+        return [theirs]
     level = _frontier_level(ctx, record)
     frontier = None if level is None else _frontier(ctx, record, level)
     return explain_job(_job(ctx, record), frontier, _fleet(ctx))
+
+
+def _theirs(ctx: Context, job: JobRecord) -> Reason | None:
+    """Return the reason why a job is not for our manager to run, None when it is (R7b)."""
+    state = JobState(job.state)
+    if not job.managed:
+        return foreign_job(job.uuid, state, job.is_locked_by_uuid)
+    if state is JobState.QUEUED and not ctx.world.manages:
+        return no_manager(job.uuid)
+    return None
 
 
 def _frontier_level(ctx: Context, job: JobRecord) -> Level | None:

@@ -74,6 +74,8 @@ def _retry(
     constraints: dict[str, Any] | None,
 ) -> JobRecord:
     job = access.own_job(ctx, caller, uuid, "retry")
+    if not job.managed:
+        raise Invalid("A manager of its own runs this job, and tries it again or not (R7b).")
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
         raise Invalid(f"Only a Failed or Cancelled job can be retried; this one is {job.state}.")
     if job.live:

@@ -8,22 +8,25 @@ from jobtasks.core import resources, states
 from jobtasks.core.constraints import Constraints
 from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.identifiers import task_id
-from jobtasks.core.retry import Cause
+from jobtasks.core.reuse import Reuse
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import (
     access,
     changes,
     creation,
     endings,
-    ends,
     fleet,
+    foreign_jobs,
     retention,
-    scripts,
+    reusing,
     shapes,
 )
+from jobtasks.service.cancelling import cancel
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.foreign_jobs import lock
 from jobtasks.service.idempotency import Name, once, submit_key
 from jobtasks.service.job_retry import retry
+from jobtasks.service.job_values import CHANGEABLE, EMPTY_OBJECT, FIXED, JOBS, checked, stored
 from jobtasks.service.ledger import Ledger
 from jobtasks.service.repeats import RequestName
 from jobtasks.store.records import JobRecord, LevelRecord
@@ -33,7 +36,9 @@ __all__ = [
     "create",
     "delete",
     "levels",
+    "lock",
     "output_page",
+    "queue_size",
     "require_creator",
     "retry",
     "show",
@@ -41,10 +46,6 @@ __all__ = [
     "update",
 ]
 
-JOBS = resources.RESOURCES["jobs"]
-FIXED = ("script", "script_version", "script_parameters", "command", "repository")
-"""What may be changed only while the job is queued."""
-CHANGEABLE = ("priority", "description", "nondeterministic", "components")
 STATE_ATTRIBUTES = ("state", "cancelled_at")
 """What a user's update may name to cancel (R17)."""
 FORBIDDEN = frozenset(
@@ -52,7 +53,6 @@ FORBIDDEN = frozenset(
 )
 """What follows the state or the tasks: a change is 403 (R17)."""
 START_PAGE = 1000
-EMPTY_OBJECT = "{}"
 
 
 class QueuedJob(NamedTuple):
@@ -64,17 +64,16 @@ class QueuedJob(NamedTuple):
     seeded: int
 
 
-class LiveAttempt(NamedTuple):
-    """An attempt whose record is open."""
-
-    id: int
-    task_id: int
-
-
 def create(
-    ctx: Context, caller: Caller, attributes: dict[str, Any], key: Name | None = None
+    ctx: Context,
+    caller: Caller,
+    attributes: dict[str, Any],
+    key: Name | None = None,
+    reuse: Reuse | None = None,
 ) -> JobRecord:
     """Create a job, once a key (R22); it starts as soon as a node is large enough for it.
+
+    With `reuse` an earlier job that does the same is returned in its place (core/reuse.py).
 
     Raises:
         Invalid: an attribute that a job cannot have, or neither script nor command.
@@ -87,20 +86,22 @@ def create(
         ctx,
         caller,
         key,
-        lambda: _submit(ctx, caller, attributes),
+        lambda: _submit(ctx, caller, attributes, reuse),
         lambda job: job.uuid,
         lambda uuid: _made_before(ctx, caller, uuid),
     )
 
 
-def _submit(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> JobRecord:
+def _submit(
+    ctx: Context, caller: Caller, attributes: dict[str, Any], reuse: Reuse | None
+) -> JobRecord:
     """Create a job, once a ``submit_id`` of its user, for ever (R22)."""
     submit_id = resources.coerce(JOBS.attributes["submit_id"], attributes.get("submit_id"))
     return once(
         ctx,
         caller,
         submit_key(submit_id, attributes) if submit_id else None,
-        lambda: _create(ctx, caller, attributes),
+        lambda: _create(ctx, caller, attributes, reuse),
         lambda job: job.uuid,
         lambda uuid: _made_before(ctx, caller, uuid),
     )
@@ -119,20 +120,33 @@ def require_creator(ctx: Context, caller: Caller) -> None:
         raise Forbidden("Only people's tokens create jobs.")
 
 
-def _create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> JobRecord:
-    values = _create_values(ctx, attributes)
+def _create(
+    ctx: Context, caller: Caller, attributes: dict[str, Any], reuse: Reuse | None
+) -> JobRecord:
+    foreign = foreign_jobs.is_begun(ctx.world, attributes)
+    begun = (
+        foreign_jobs.beginning(ctx, caller, attributes)
+        if foreign
+        else {**foreign_jobs.OURS, "managed": 1, "state": JobState.QUEUED.value}
+    )
+    values = checked(_create_values(ctx, attributes, foreign=foreign), foreign=foreign)
+    found = reusing.find(ctx, caller, values, reuse) if reuse else None
+    if found is not None:
+        return show(ctx, caller, found)
     uuid = ctx.world.uuids.make("job", ctx.now)
-    job_id = ctx.tx.add("job_add", uuid=uuid, owner_uuid=caller.user_uuid, now=ctx.now, **values)
+    owner: dict[str, Any] = {"uuid": uuid, "owner_uuid": caller.user_uuid, "now": ctx.now}
+    job_id = ctx.tx.add("job_add", **owner, **begun, **values)
     ctx.tx.run("tally_add", job_id=job_id)
     ctx.wake.add("manager")
     return show(ctx, caller, uuid)
 
 
-def _create_values(ctx: Context, attributes: dict[str, Any]) -> dict[str, Any]:
+def _create_values(ctx: Context, attributes: dict[str, Any], *, foreign: bool) -> dict[str, Any]:
     values = {
         "priority": 0,
         "script": None,
         "script_version": None,
+        "supplied_script_version": None,
         "repository": None,
         "script_parameters": EMPTY_OBJECT,
         "command": None,
@@ -145,53 +159,17 @@ def _create_values(ctx: Context, attributes: dict[str, Any]) -> dict[str, Any]:
     for name, value in attributes.items():
         attribute = resources.attribute(JOBS, name)
         if attribute.name in values:
-            values[attribute.name] = _stored(ctx, attribute, value)
-        elif not attribute.ignored:
+            values[attribute.name] = stored(ctx, attribute, value)
+        elif not (attribute.ignored or (foreign and attribute.foreign)):
             _refuse_at_create(attribute.name, value)
-    _check_work(values)
     return values
-
-
-def _stored(ctx: Context, attribute: resources.Attribute, value: Any) -> Any:
-    """Return a job's attribute as its column holds it."""
-    if attribute.name == "command":
-        return creation.command_text(ctx, value)
-    if attribute.kind is resources.Kind.OBJECT:
-        given = {} if value in (None, "") else resources.coerce(attribute, value)
-        text = creation.object_text(ctx, attribute.name, given)
-        if attribute.name == "runtime_constraints":
-            _check_constraints(text)
-        return text
-    result = resources.coerce(attribute, value)
-    if attribute.name == "priority":
-        return result or 0
-    if attribute.name == "submit_id":
-        return result or None
-    if isinstance(result, str):
-        creation.check_size(ctx, attribute.name, result)
-    return result
-
-
-def _check_constraints(text: str) -> None:
-    constraints = shapes.job_constraints(text)
-    if constraints.manager == "external":
-        raise Invalid("Runtime constraints: manager external is not supported yet")
 
 
 def _refuse_at_create(name: str, value: Any) -> None:
     """Refuse what a new job cannot be told, unless the value says nothing."""
     if value in (None, "", 0, {}, []) or (name == "state" and value == JobState.QUEUED):
         return
-    if name in ("state", "running", "is_locked_by_uuid"):
-        raise Invalid(f"{name} cannot be given when a job is created (not supported yet)")
     raise Invalid(f"{name} is given by the server")
-
-
-def _check_work(values: dict[str, Any]) -> None:
-    if values["script"]:
-        scripts.check_form(values["script"], values["script_version"])
-    elif not values["command"]:
-        raise Invalid("script attribute must be specified (or a command)")
 
 
 def show(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
@@ -202,8 +180,13 @@ def show(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
 def update(
     ctx: Context, caller: Caller, uuid: str, attributes: dict[str, Any], *, whole: bool
 ) -> JobRecord:
-    """Change what an owner may change of a job; ``state: Cancelled`` cancels it (R17)."""
+    """Change what an owner may change of a job; ``state: Cancelled`` cancels it (R17).
+
+    A queued job that is set running or over, locked or marked is foreign from then on (R7b).
+    """
     job = access.own_job(ctx, caller, uuid, "change")
+    if not job.managed or foreign_jobs.takes_over(job, attributes, whole=whole):
+        return foreign_jobs.update(ctx, caller, job, attributes, whole=whole)
     if _wants_cancel(job, attributes):
         rest = {name: attributes[name] for name in attributes if name not in STATE_ATTRIBUTES}
         job = cancel(ctx, caller, uuid, None)
@@ -241,8 +224,8 @@ def _refuse_state_changes(job: JobRecord, attributes: dict[str, Any], whole: boo
 def _store_changes(ctx: Context, caller: Caller, job: JobRecord, given: dict[str, Any]) -> None:
     values = {name: getattr(job, name) for name in (*CHANGEABLE, *FIXED, "runtime_constraints")}
     for name, value in given.items():
-        values[name] = _stored(ctx, JOBS.attributes[name], value)
-    _check_work(values)
+        values[name] = stored(ctx, JOBS.attributes[name], value)
+    values = checked(values, foreign=False)
     changed = ctx.tx.run(
         "job_update",
         job_id=job.id,
@@ -265,40 +248,9 @@ def delete(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
     return job
 
 
-def cancel(ctx: Context, caller: Caller, uuid: str, reason: str | None) -> JobRecord:
-    """Cancel a job: nothing starts any more and nothing is accepted after this (R17, R21)."""
-    job = access.own_job(ctx, caller, uuid, "cancel")
-    if job.state == JobState.CANCELLED:
-        return job
-    ctx.tx.lock_jobs([job.id])
-    log = f"cancelled: {reason}" if reason else "cancelled"
-    if not ctx.tx.run(
-        "job_cancel", job_id=job.id, now=ctx.now, user_uuid=caller.user_uuid, log=log
-    ):
-        raise Invalid(f"State invalid change from {job.state} to {JobState.CANCELLED.value}")
-    _close_attempts(ctx, job, log)
-    ctx.wake.update({"nodes", uuid})
-    return show(ctx, caller, uuid)
-
-
-def _close_attempts(ctx: Context, job: JobRecord, reason: str) -> None:
-    """Close every open attempt of a cancelled job; processes end when their agents hear of it."""
-    ledger = Ledger(ctx)
-    for attempt in ctx.tx.all(LiveAttempt, "attempts_live_of_job", job_id=job.id):
-        facts = ctx.tx.one(ends.EndFacts, "attempt_end_facts", attempt_id=attempt.id)
-        assert facts is not None
-        ends.wait_again(ctx, ledger, facts)
-        ctx.measured.append(("attempts_ended", Cause.CANCELLED.value, 1))
-        ctx.tx.run(
-            "attempt_close", attempt_id=attempt.id, cause=Cause.CANCELLED.value, reason=reason
-        )
-    ledger.touch(job.id)
-    ledger.flush()
-
-
 def start_queued(ctx: Context) -> None:
     """Start the queued jobs for which a node is large enough, oldest first (R1, R18)."""
-    nodes = fleet.usable_nodes(ctx)
+    nodes = fleet.usable_nodes(ctx) if ctx.world.manages else []
     after_job = 0
     while nodes:
         page = ctx.tx.all(QueuedJob, "jobs_queued", after_job=after_job, limit=START_PAGE)
@@ -338,6 +290,17 @@ def _seed(ctx: Context, ledger: Ledger, job_id: int) -> None:
     ctx.tx.run_many("task_add", [row])
     ledger.add(job_id, 0, TaskState.WAITING)
     ledger.make_ready(job_id, 0, shapes.shape_of(ctx, shapes.needs_of_job(job.runtime_constraints)))
+
+
+def queue_size(ctx: Context, caller: Caller) -> int:
+    """Return how many jobs are queued, whoever's they are.
+
+    Raises:
+        Forbidden: the caller is an attempt or an agent.
+    """
+    if caller.role not in ("admin", "user"):
+        raise Forbidden("Only people's tokens may ask how long the queue is.")
+    return int(ctx.tx.value("jobs_queued_count"))
 
 
 def levels(ctx: Context, caller: Caller, uuid: str) -> list[LevelRecord]:

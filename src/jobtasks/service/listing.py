@@ -40,12 +40,12 @@ class Page(Generic[R]):
 
 def list_jobs(ctx: Context, caller: Caller, query: Query) -> Page[JobRecord]:
     """Return one page of the jobs that the caller may see."""
-    return _page(ctx, query, _scope(ctx, caller, query), JobRecord)
+    return _page(ctx, query, scope_of(ctx, caller, query), JobRecord)
 
 
 def list_tasks(ctx: Context, caller: Caller, query: Query) -> Page[TaskRecord]:
     """Return one page of the tasks that the caller may see."""
-    return _page(ctx, query, _scope(ctx, caller, query), TaskRecord)
+    return _page(ctx, query, scope_of(ctx, caller, query), TaskRecord)
 
 
 def list_users(ctx: Context, caller: Caller, query: Query) -> Page[UserRecord]:
@@ -75,7 +75,7 @@ def _page(ctx: Context, query: Query, scope: Scope, shape: Callable[..., R]) -> 
     return Page([by_id[row] for row in ids], query.offset, query.limit, total)
 
 
-def _scope(ctx: Context, caller: Caller, query: Query) -> Scope:
+def scope_of(ctx: Context, caller: Caller, query: Query) -> Scope:
     """Return the bounds of what is read: an admin sees all, a user what he owns, an attempt its
     job (R32), an agent nothing.
     """

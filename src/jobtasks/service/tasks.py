@@ -10,7 +10,7 @@ from jobtasks.core.errors import Forbidden, Invalid, NotFound, StaleAttempt
 from jobtasks.core.identifiers import task_id
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.core.verdict import with_progress
-from jobtasks.service import access, changes, creation
+from jobtasks.service import access, changes, creation, foreign_tasks
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.creation import BulkCreated
 from jobtasks.service.idempotency import Name, once
@@ -52,7 +52,7 @@ def create_many(
 ) -> BulkCreated:
     """Create tasks as one arrival: contiguous qsequence, all or nothing (R2); once a key (R22)."""
     if caller.role != "attempt":
-        _refuse_creation(ctx, caller, items)
+        return _create_foreign(ctx, caller, items, key)
     return once(
         ctx,
         caller,
@@ -71,7 +71,7 @@ def show(ctx: Context, caller: Caller, uuid: str) -> TaskRecord:
 def update(
     ctx: Context, caller: Caller, uuid: str, attributes: dict[str, Any], *, whole: bool
 ) -> TaskRecord:
-    """Write what an attempt reports of its own task (R7–R9).
+    """Write what an attempt reports of its own task (R7–R9), or a foreign job's manager (R7b).
 
     Raises:
         Forbidden: the caller is not the attempt that runs the task.
@@ -79,6 +79,9 @@ def update(
         Invalid: a value of the wrong type, or a change of what an attempt may not change.
     """
     task = access.visible_task(ctx, caller, uuid)
+    if _is_foreign(ctx, caller, task):
+        foreign_tasks.update(ctx, task, attributes, whole=whole)
+        return show(ctx, caller, uuid)
     if caller.role != "attempt" or caller.task_id != task.id:
         raise Forbidden(
             "Only the process that was dispatched to this task, with its attempt's token, and the"
@@ -120,9 +123,13 @@ def _reported(ctx: Context, name: str, value: Any) -> Any:
 def delete(ctx: Context, caller: Caller, uuid: str) -> TaskRecord:
     """Delete a task and return it as it was (R24).
 
-    Its creator's live attempt may until it is published; owner and admin when the job is over.
+    Its creator's live attempt may until it is published; owner and admin when the job is over, or
+    at any time when they run it themselves (R7b).
     """
     task = access.visible_task(ctx, caller, uuid)
+    if _is_foreign(ctx, caller, task):
+        foreign_tasks.delete(ctx, task)
+        return task
     if task.batch_state == BatchState.LATENT:
         if caller.role != "attempt" or caller.attempt_id != task.creator_attempt_id:
             raise Forbidden("Only the attempt that created this task may delete it (R24).")
@@ -199,15 +206,42 @@ def attempt(ctx: Context, caller: Caller, uuid: str, number: int | None) -> Atte
     raise NotFound("This task has no such attempt.")
 
 
-def _refuse_creation(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -> None:
-    for item in items:
-        job_uuid = item.get("job_uuid")
-        if not isinstance(job_uuid, str) or not job_uuid:
-            raise Invalid("job_uuid must name the job that the task belongs to")
-        job = ctx.tx.one(JobRecord, "job_by_uuid", uuid=job_uuid)
-        if job is None or not access.may_read_job(caller, job.id, job.owner_uuid):
-            raise Invalid(f"Job uuid '{job_uuid}' not found")
-        break
-    raise Forbidden(
-        "Only a running attempt of the job, with its own token, creates tasks in it (R2)."
+def _is_foreign(ctx: Context, caller: Caller, task: TaskRecord) -> bool:
+    """Return whether the caller runs the task's job himself (R7b)."""
+    if caller.role == "attempt":
+        return False
+    job = ctx.tx.one(JobRecord, "job_by_id", job_id=task.job_id)
+    return job is not None and not job.managed
+
+
+def _create_foreign(
+    ctx: Context, caller: Caller, items: list[dict[str, Any]], key: Name | None
+) -> BulkCreated:
+    """Create tasks for who runs the job himself (R7b); in any other job only attempts do (R2)."""
+    job = _named_job(ctx, caller, items)
+    if job.managed:
+        raise Forbidden(
+            "Only a running attempt of the job, with its own token, creates tasks in it (R2)."
+        )
+    return once(
+        ctx,
+        caller,
+        key,
+        lambda: foreign_tasks.create(ctx, job, items),
+        lambda made: [made.first_qsequence, made.uuids],
+        lambda place: foreign_tasks.created_before(ctx, *place),
     )
+
+
+def _named_job(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -> JobRecord:
+    """Return the one job that all the items name."""
+    names = {str(item.get("job_uuid") or "") for item in items}
+    if len(names) > 1:
+        raise Invalid("All tasks of one create belong to the same job")
+    job_uuid = next(iter(names), "")
+    if not job_uuid:
+        raise Invalid("job_uuid must name the job that the task belongs to")
+    job = ctx.tx.one(JobRecord, "job_by_uuid", uuid=job_uuid)
+    if job is None or not access.may_read_job(caller, job.id, job.owner_uuid):
+        raise Invalid(f"Job uuid '{job_uuid}' not found")
+    return job

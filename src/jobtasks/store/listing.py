@@ -19,8 +19,8 @@ from jobtasks.core.resources import Kind
 from jobtasks.store.base import Value
 from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
 
-WIDE = frozenset({"output", "failed_log", "log", "description"})
-"""Columns that are read only when a select asks for them; each may be null."""
+WIDE = frozenset({"output", "failed_log", "log", "description", "node_uuids"})
+"""Columns that are large or looked up: read when a select asks for them; each may be null."""
 CREATED_BY = (
     "batch_id IN (SELECT id FROM batch WHERE creator_task_id IN (SELECT id FROM task WHERE {}))"
 )
@@ -144,6 +144,32 @@ def _distinct_columns(query: Query) -> list[str]:
         return []
     chosen = (query.resource.attributes[name].column for name in query.select)
     return [column for column in chosen if column]
+
+
+def reuse_statement(
+    query: Query, scope: Scope, digest: str, command: str | None, owner_uuid: str, limit: int
+) -> Statement:
+    """Return the statement for the jobs that one like `query`, just submitted, could be (R41).
+
+    The columns are those of `Candidate`; Running, Queued, then Complete, each oldest first.
+    """
+    values = _Values()
+    where = _where(query, scope, values)
+    fixed = (
+        f"script_parameters_digest = {values.bind(digest)}"
+        f" AND command IS {values.bind(command)}"
+        " AND nondeterministic IS NOT 1"
+        " AND (state = 'Complete'"
+        f" OR (state IN ('Queued', 'Running') AND owner_uuid = {values.bind(owner_uuid)}))"
+    )
+    order = "ORDER BY state DESC, created_at, id"
+    found = (
+        "SELECT id, uuid, state, output, output_truncated, created_at"
+        f" FROM counted_job{where or ' WHERE 1'} AND {fixed} {order} LIMIT {values.bind(limit)}"
+    )
+    same = "CASE WHEN output IS NOT NULL THEN min(id) OVER (PARTITION BY output) END"
+    sql = f"SELECT uuid, state, {same}, output_truncated FROM ({found}) {order}"
+    return Statement(sql, values.bound)
 
 
 # -- conditions ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class JobRecord(NamedTuple):
-    """One row of visible_job."""
+    """One row of visible_job; of counted_job when it does not matter where its processes are."""
 
     id: int
     uuid: str
@@ -43,6 +43,8 @@ class JobRecord(NamedTuple):
     seeded: int
     logs_removed_at: int | None
     has_logs: int
+    script_parameters_digest: str | None
+    tasks_summary: str | None
     todo: int
     running_tasks: int
     done: int
@@ -50,6 +52,7 @@ class JobRecord(NamedTuple):
     live: int
     halt: str | None
     frontier: int | None
+    node_uuids: str | None = None
 
 
 class TaskRecord(NamedTuple):

@@ -40,7 +40,8 @@ WITH fresh AS (
     GROUP BY t.batch_id
 )
 SELECT b.id, b.ready, b.head, f.ready, f.head
-FROM batch AS b LEFT JOIN fresh AS f ON f.batch_id = b.id
+FROM batch AS b JOIN job AS j ON j.id = b.job_id AND j.managed = 1
+LEFT JOIN fresh AS f ON f.batch_id = b.id
 WHERE b.state <> 2
 AND (b.ready <> coalesce(f.ready, 0) OR (b.ready > 0 AND b.head <> f.head));
 
@@ -59,7 +60,7 @@ UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted
 -- frontier_of_job: a frontier that is not the lowest open sequence
 SELECT y.job_id, j.state, y.halt, y.frontier
 FROM tally AS y JOIN job AS j ON j.id = y.job_id
-WHERE y.frontier IS NOT CASE WHEN j.state = 'Running' AND y.halt IS NULL THEN
+WHERE y.frontier IS NOT CASE WHEN j.state = 'Running' AND j.managed = 1 AND y.halt IS NULL THEN
     (SELECT min(sequence) FROM level AS l
      WHERE l.job_id = y.job_id AND l.todo + l.running + l.failed > 0) END;
 
@@ -70,12 +71,14 @@ WHERE l.live <> (y.frontier IS NOT NULL AND y.frontier = l.sequence);
 
 -- attempt_of_a_running_task: a running task without exactly one open attempt, or another with one
 SELECT t.id, t.state, count(a.id) FROM task AS t
+JOIN job AS j ON j.id = t.id >> 32 AND j.managed = 1
 LEFT JOIN attempt AS a ON a.task_id = t.id AND a.state < 2
 GROUP BY t.id HAVING count(a.id) <> (t.state = 1)
 OR (t.state = 1 AND min(a.id) IS NOT t.attempt_id);
 
 -- waiting_task_that_cannot_start: a started task that waits and is not requeued
 SELECT t.id, t.attempts FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state = 1
+JOIN job AS j ON j.id = b.job_id AND j.managed = 1
 WHERE t.state = 0 AND t.attempts > 0
 AND NOT EXISTS (SELECT 1 FROM requeue AS q WHERE q.task_id = t.id);
 
@@ -89,7 +92,7 @@ WHERE b.state = 0 AND (a.id IS NULL OR a.state >= 2);
 
 -- started_task_of_an_unpublished_batch: a task that started before its creator was complete (R3)
 SELECT t.id FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 1
-JOIN tally AS y ON y.job_id = b.job_id WHERE t.attempts > 0 OR t.state <> 0;
+JOIN job AS j ON j.id = b.job_id AND j.managed = 1 WHERE t.attempts > 0 OR t.state <> 0;
 
 -- slot_given_twice: a slot with two live attempts
 SELECT node_id, slot, count(*) FROM attempt WHERE state < 3
@@ -102,6 +105,7 @@ GROUP BY n.id HAVING sum(a.memory_kib) > n.memory_kib;
 
 -- failures_counted: a failed_count that differs from the attempts that were counted (R13)
 SELECT t.id, t.failed_count, sum(a.counted) FROM task AS t
+JOIN job AS j ON j.id = t.id >> 32 AND j.managed = 1
 JOIN attempt AS a ON a.task_id = t.id GROUP BY t.id HAVING t.failed_count <> sum(a.counted);
 
 -- process_of_an_ended_job: a live attempt of a job that ended by itself or waits (R17)
@@ -114,4 +118,28 @@ WHERE a.state < 2 AND j.state <> 'Running';
 
 -- complete_job_with_a_task_that_is_not: a complete job with a task that is not (R20)
 SELECT j.id, y.todo, y.running, y.failed FROM job AS j JOIN tally AS y ON y.job_id = j.id
-WHERE j.state = 'Complete' AND y.todo + y.running + y.failed > 0;
+WHERE j.state = 'Complete' AND j.managed = 1 AND y.todo + y.running + y.failed > 0;
+
+-- foreign_job_with_work_for_us: something of a foreign job that a claim or a retry could find (R7b)
+SELECT j.id, b.id FROM job AS j JOIN batch AS b ON b.job_id = j.id
+WHERE j.managed = 0 AND (b.ready > 0 OR b.state = 0)
+UNION ALL
+SELECT j.id, l.shape_id FROM job AS j JOIN lane AS l ON l.job_id = j.id WHERE j.managed = 0
+UNION ALL
+SELECT j.id, q.task_id FROM job AS j JOIN requeue AS q ON q.job_id = j.id WHERE j.managed = 0
+UNION ALL
+SELECT j.id, a.id FROM job AS j JOIN attempt AS a ON a.job_id = j.id
+WHERE j.managed = 0 AND a.state < 3
+UNION ALL
+SELECT j.id, y.frontier FROM job AS j JOIN tally AS y ON y.job_id = j.id
+WHERE j.managed = 0 AND y.frontier IS NOT NULL;
+
+-- state_of_a_foreign_task: one that its own values do not amount to (R7b)
+SELECT t.id, t.state FROM task AS t JOIN job AS j ON j.id = t.id >> 32 AND j.managed = 0
+JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
+WHERE t.attempt_id IS NULL AND t.state <> CASE
+    WHEN t.success = 1 AND t.progress = 1.0 THEN 2
+    WHEN t.success = 0 THEN 3
+    WHEN t.started_at IS NOT NULL AND t.finished_at IS NULL THEN 1
+    ELSE 0
+END;

@@ -17,6 +17,9 @@ UPDATE tally SET next_qsequence = next_qsequence + :count
 WHERE job_id = :job_id
 RETURNING next_qsequence;
 
+-- tally_pass_qsequence: a number of arrival that was given by a foreign job's manager is not ours to give
+UPDATE tally SET next_qsequence = :beyond WHERE job_id = :job_id AND next_qsequence < :beyond;
+
 -- tally_frontier: set which sequence may start
 UPDATE tally SET frontier = :frontier WHERE job_id = :job_id;
 

@@ -1,28 +1,46 @@
 -- job_by_uuid: a job as readers see it
 SELECT * FROM visible_job WHERE uuid = :uuid;
 
--- job_by_id: a job as readers see it
-SELECT * FROM visible_job WHERE id = :job_id;
+-- job_by_id: a job with its counters
+SELECT * FROM counted_job WHERE id = :job_id;
 
 -- job_add: a new job
 INSERT INTO job (
-    uuid, owner_uuid, created_at, modified_at, modified_by_user_uuid, state, priority, script,
-    script_version, supplied_script_version, repository, script_parameters, command,
-    runtime_constraints, description, nondeterministic, components, submit_id
+    uuid, owner_uuid, created_at, modified_at, modified_by_user_uuid, state, managed, priority, script,
+    script_version, supplied_script_version, repository, script_parameters, script_parameters_digest,
+    command, runtime_constraints, description, nondeterministic, components, submit_id, started_at,
+    finished_at, cancelled_at, cancelled_by_user_uuid, is_locked_by_uuid, output, log, tasks_summary
 )
 VALUES (
-    :uuid, :owner_uuid, :now, :now, :owner_uuid, 'Queued', :priority, :script,
-    :script_version, :script_version, :repository, :script_parameters, :command,
-    :runtime_constraints, :description, :nondeterministic, :components, :submit_id
+    :uuid, :owner_uuid, :now, :now, :owner_uuid, :state, :managed, :priority, :script,
+    :script_version, :supplied_script_version, :repository, :script_parameters,
+    :script_parameters_digest, :command, :runtime_constraints, :description, :nondeterministic,
+    :components, :submit_id, :started_at, :finished_at, :cancelled_at, :cancelled_by_user_uuid,
+    :is_locked_by_uuid, :output, :log, :tasks_summary
 );
 
 -- job_update: what an owner may change
 UPDATE job SET
     priority = :priority, description = :description, nondeterministic = :nondeterministic,
     components = :components, script = :script, script_version = :script_version,
-    repository = :repository, script_parameters = :script_parameters, command = :command,
+    repository = :repository, script_parameters = :script_parameters,
+    script_parameters_digest = :script_parameters_digest,
+    supplied_script_version = :supplied_script_version, command = :command,
     runtime_constraints = :runtime_constraints, modified_at = :now, modified_by_user_uuid = :user_uuid
 WHERE id = :job_id AND state = :state;
+
+-- job_write: what its own manager may change of a foreign job besides (R7b)
+UPDATE job SET
+    state = :state, started_at = :started_at, finished_at = :finished_at, output = :output,
+    output_truncated = 0, log = :log, tasks_summary = :tasks_summary,
+    is_locked_by_uuid = :is_locked_by_uuid, modified_at = :now, modified_by_user_uuid = :user_uuid
+WHERE id = :job_id AND state = :old_state AND managed = 0;
+
+-- job_hand_over: a queued job is run by a manager of its own from now on (R7b)
+UPDATE job SET managed = 0 WHERE id = :job_id AND state = 'Queued' AND managed = 1;
+
+-- jobs_queued_count: how many jobs wait to be started, whoever's they are
+SELECT count(*) FROM job WHERE state = 'Queued';
 
 -- jobs_queued: jobs that wait to be started, oldest first
 SELECT id, uuid, runtime_constraints, seeded FROM job
@@ -33,7 +51,7 @@ ORDER BY id LIMIT :limit;
 UPDATE job SET
     state = 'Running', started_at = coalesce(started_at, :now), seeded = 1, has_logs = 1,
     modified_at = :now
-WHERE id = :job_id AND state = 'Queued';
+WHERE id = :job_id AND state = 'Queued' AND managed = 1;
 
 -- job_finish: a running job ends by what became of its tasks
 UPDATE job SET

@@ -160,3 +160,55 @@ UPDATE batch SET size = 1, ready = 0 WHERE id = :batch_id;
 
 -- batch_shape: which shape a batch has
 SELECT shape_id FROM batch WHERE id = :batch_id;
+
+-- batches_rest: nothing of a job that a manager of its own runs is for us to start (R7b)
+UPDATE batch SET ready = 0 WHERE job_id = :job_id;
+
+-- batch_add_foreign: tasks that a job's own manager creates in one sequence with one creator (R7b)
+INSERT INTO batch (job_id, sequence, shape_id, creator_task_id, state, size, ready, head)
+VALUES (:job_id, :sequence, :shape_id, :creator_task_id, 1, :size, 0, :head);
+
+-- batch_leave: a task went to another batch, in a foreign job
+UPDATE batch SET size = size - 1 WHERE id = :batch_id AND state = 1 AND ready = 0;
+
+-- batches_bury_children: what a failed task of a foreign job had created is gone (R7b)
+UPDATE batch SET state = 2 WHERE creator_task_id = :task_id AND state = 1;
+
+-- batches_follow: a task of a foreign job has another number; what it created stays its own
+UPDATE batch SET creator_task_id = :new_id WHERE creator_task_id = :task_id;
+
+-- attempts_follow: and so do its attempts, from when the job was ours
+UPDATE attempt SET task_id = :new_id WHERE task_id = :task_id;
+
+-- children_counted: how many tasks that a task created are where
+SELECT b.sequence, t.state, count(*)
+FROM batch AS b JOIN task AS t ON t.batch_id = b.id
+WHERE b.creator_task_id = :task_id AND b.state = 1
+GROUP BY b.sequence, t.state;
+
+-- tasks_numbered: numbers of arrival among these that a job has given already
+SELECT t.id & 4294967295 FROM json_each(:ids) AS w JOIN task AS t ON t.id = w.value LIMIT 1;
+
+-- task_add_foreign: a new task of a foreign job, as its manager wrote it (R7b)
+INSERT INTO task (
+    id, uuid, batch_id, sequence, state, parameters, runtime_constraints, command, progress, success,
+    output, started_at, finished_at, attempts, failed_count, failed_at, failed_log, log, created_at,
+    modified_at
+)
+VALUES (
+    :id, :uuid, :batch_id, :sequence, :state, :parameters, :runtime_constraints, :command, :progress,
+    :success, :output, :started_at, :finished_at, :attempts, :failed_count, :failed_at, :failed_log,
+    :log, :now, :now
+);
+
+-- task_write: a task of a foreign job, as its manager left it (R7b)
+UPDATE task SET
+    id = :id, batch_id = :batch_id, sequence = :sequence, state = :state, parameters = :parameters,
+    runtime_constraints = :runtime_constraints, command = :command, progress = :progress,
+    success = :success, output = :output, started_at = :started_at, finished_at = :finished_at,
+    attempts = :attempts, failed_count = :failed_count, failed_at = :failed_at,
+    failed_log = :failed_log, log = :log, modified_at = :now
+WHERE id = :task_id AND state = :old_state;
+
+-- task_forget: a task of a foreign job is deleted, whatever its state
+DELETE FROM task WHERE id = :task_id AND state = :state;

@@ -1,0 +1,98 @@
+"""How a job is cancelled: nothing starts any more, nothing is accepted after it (R17, R21)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from jobtasks.core.errors import Invalid
+from jobtasks.core.identifiers import is_uuid
+from jobtasks.core.retry import Cause
+from jobtasks.core.states import JobState
+from jobtasks.service import access, ends
+from jobtasks.service.context import Caller, Context
+from jobtasks.service.ledger import Ledger
+from jobtasks.store.records import JobRecord
+
+CASCADE_MAX = 10_000
+"""Jobs that one cancel reaches."""
+
+
+class LiveAttempt(NamedTuple):
+    """An attempt whose record is open."""
+
+    id: int
+    task_id: int
+
+
+def cancel(
+    ctx: Context, caller: Caller, uuid: str, reason: str | None, *, cascade: bool = False
+) -> JobRecord:
+    """Cancel a job, whoever has locked it; when it is cancelled already, nothing happens.
+
+    With `cascade` also the jobs that its `components` name, and those that theirs do, as far as
+    they are the caller's and not over.
+
+    Raises:
+        Invalid: it is over already.
+    """
+    job = access.own_job(ctx, caller, uuid, "cancel")
+    if job.state != JobState.CANCELLED:
+        _cancel(ctx, caller, job, reason)
+    if cascade:
+        _cancel_components(ctx, caller, job, reason)
+    return access.visible_job(ctx, caller, uuid)
+
+
+def _cancel(ctx: Context, caller: Caller, job: JobRecord, reason: str | None) -> None:
+    ctx.tx.lock_jobs([job.id])
+    log = f"cancelled: {reason}" if reason else "cancelled"
+    if not ctx.tx.run(
+        "job_cancel",
+        job_id=job.id,
+        now=ctx.now,
+        user_uuid=caller.user_uuid,
+        log=log if job.managed else job.log or log,
+    ):
+        raise Invalid(f"State invalid change from {job.state} to {JobState.CANCELLED.value}")
+    _close_attempts(ctx, job, log)
+    ctx.wake.update({"nodes", job.uuid})
+
+
+def _close_attempts(ctx: Context, job: JobRecord, reason: str) -> None:
+    """Close every open attempt of a cancelled job; processes end when their agents hear of it."""
+    ledger = Ledger(ctx)
+    for attempt in ctx.tx.all(LiveAttempt, "attempts_live_of_job", job_id=job.id):
+        facts = ctx.tx.one(ends.EndFacts, "attempt_end_facts", attempt_id=attempt.id)
+        assert facts is not None
+        ends.wait_again(ctx, ledger, facts)
+        ctx.measured.append(("attempts_ended", Cause.CANCELLED.value, 1))
+        ctx.tx.run(
+            "attempt_close", attempt_id=attempt.id, cause=Cause.CANCELLED.value, reason=reason
+        )
+    ledger.touch(job.id)
+    ledger.flush()
+
+
+def _cancel_components(ctx: Context, caller: Caller, top: JobRecord, reason: str | None) -> None:
+    seen = {top.uuid}
+    waiting = list(_components(top))
+    while waiting and len(seen) < CASCADE_MAX:
+        uuid = waiting.pop()
+        if uuid in seen:
+            continue
+        seen.add(uuid)
+        job = ctx.tx.one(JobRecord, "job_by_uuid", uuid=uuid)
+        if job is None or not access.may_read_job(caller, job.id, job.owner_uuid):
+            continue
+        if not JobState(job.state).is_final:
+            _cancel(ctx, caller, job, reason)
+        waiting += _components(job)
+
+
+def _components(job: JobRecord) -> Iterator[str]:
+    for value in msgspec.json.decode(job.components).values():
+        if isinstance(value, str) and is_uuid(value, "job"):
+            yield value
