@@ -14,7 +14,16 @@ from tests.api.conftest import LIMIT_SECONDS, Api, Node
 
 from jobtasks.api.agents import says_something
 from jobtasks.protocol.frames import NOTE, STDERR, STDOUT, frame
-from jobtasks.protocol.messages import Join, LogChunk, LogChunks, LogStored, Orders, Stop, Sync
+from jobtasks.protocol.messages import (
+    Join,
+    LogChunk,
+    LogChunks,
+    LogStored,
+    Orders,
+    Stop,
+    Sync,
+    Trust,
+)
 
 JOBS = "/arvados/v1/jobs"
 TASKS = "/arvados/v1/job_tasks"
@@ -270,3 +279,19 @@ def test_messages_of_another_version_are_refused(api: Api) -> None:
         answer = client.post("/agent/v1/join", content=msgspec.msgpack.encode(message))
     assert answer.status_code == 422
     assert "99" in answer.json()["errors"][0]
+
+
+@pytest.mark.rule("R38")
+def test_an_agent_is_told_what_tasks_trust(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the answer to a sync that does not know it yet, beside the first work; and not again."""
+    node = api.node()
+    assert node.sync().trust is None
+    trust = Trust("two", "jobs.example.org", "PEM")
+    monkeypatch.setattr(api.server.edge.world, "trust", trust)
+    api.job()
+    orders = node.sync(wait_seconds=LIMIT_SECONDS)
+    assert (len(orders.start), orders.trust) == (1, trust)
+    for known, told in (("two", None), ("one", trust)):
+        node.number += 1
+        message = Sync(node.joined.agent, node.number, trust=known)
+        assert node.call("/agent/v1/sync", message, Orders).trust == told

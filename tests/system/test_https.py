@@ -117,6 +117,40 @@ def test_limits_of_a_connection_hold_over_tls(start: Start) -> None:
         assert silent.recv(100) == b""
 
 
+def test_an_idle_client_does_not_hold_up_the_end(start: Start) -> None:
+    """TLS would wait for its farewell: nobody is cut off by force, and there is no error."""
+    served = start("--no-agent", *TLS)
+    with dialled(served) as idle, dialled(served) as used:
+        used.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert used.recv(100).startswith(b"HTTP/1.1 200 ")
+        code, _, errors = served.end()
+        assert (code, "graceful shutdown exceeded" in errors) == (0, False), errors
+        assert idle.recv(1) == b""
+
+
+def test_large_answers_come_whole_over_tls(start: Start, tmp_path: Path) -> None:
+    """A client that takes its time gets every byte, and then the connection stays."""
+    served = start("--slots", "1", *TLS)
+    with served.api() as api:
+        job = api.post("/jobs", {"command": ["seq", "1000000"]})["uuid"]
+        api.final(job)
+        task = api.tasks(job)[0]["uuid"]
+        log = f"/job_tasks/{task}/log"
+        wait_until("its log", lambda: api.http.get(log).text.endswith("\n1000000\n"))
+        token = api.http.headers["Authorization"]
+    with dialled(served) as connection, connection.makefile("rb") as reader:
+        head = f"GET /arvados/v1{log} HTTP/1.1\r\nHost: x\r\n"
+        for _ in range(2):
+            connection.sendall(f"{head}Authorization: {token}\r\n\r\n".encode())
+            fields = dict(
+                line.rstrip().lower().split(b": ", 1)
+                for line in iter(reader.readline, b"\r\n")
+                if b": " in line
+            )
+            body = reader.read(int(fields[b"content-length"]))
+            assert body.split() == [str(n).encode() for n in range(1, 1_000_001)]
+
+
 def test_given_certificates_are_taken_anew_at_hup(start: Start, tmp_path: Path) -> None:
     """The next connection is shown the new one; the old connection goes on."""
     files = make_certificate(tmp_path)
@@ -183,7 +217,8 @@ def test_an_arvados_client_needs_no_arguments_in_a_task(start: Start, tmp_path: 
     """Address, token and trust are in the environment; Python's own ssl finds the latter, too."""
     script = tmp_path / "task.py"
     script.write_text(TASK)
-    served = start("--slots", "1", *TLS)
+    # The client keeps what a server said of itself below HOME, by the server's address.
+    served = start("--slots", "1", *TLS, environ={"HOME": str(tmp_path)})
     with served.api() as api:
         job = api.post("/jobs", {"command": [sys.executable, str(script)]})
         seen = api.final(job["uuid"])

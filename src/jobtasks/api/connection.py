@@ -22,6 +22,9 @@ HEAD_TOO_LARGE = "jobtasks.head_too_large"
 BODY_BYTES_PER_SECOND = 64 * 1024
 """A body that comes at this pace or faster is never too slow, however large it is."""
 
+FAREWELL_SECONDS = 0.5
+"""How long a client with TLS has to take the rest of an answer when the server ends."""
+
 
 class Part(Enum):
     """Which part of a request arrives."""
@@ -116,6 +119,13 @@ class BoundedConnection(HttpToolsProtocol):
             self._taking.cancel()
             self._taking = None
         super().resume_writing()
+
+    def shutdown(self) -> None:
+        """End after what is under way."""
+        super().shutdown()
+        if self.scheme == "https" and self.transport.is_closing():
+            # TLS waits for the client's farewell, and an idle one says none.
+            self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""

@@ -52,6 +52,8 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than any client keeps an idle connection, so that none is closed under a request."""
 LOOK_SECONDS = 60.0
 """How often is looked whether the certificate should be another."""
+CLOSE_SECONDS = 30.0
+"""How long the end of an answer, and a client's farewell, are waited for when TLS is closed."""
 LEAVE_SECONDS = 5.0
 """How long answers that are under way may take when the server ends, and beyond the grace of R21
 what the agent has to report its ends."""
@@ -157,7 +159,7 @@ class HttpServer(uvicorn.Server):
             ssl=self._secure.certificates.context,
             backlog=BACKLOG,
             ssl_handshake_timeout=self._handshake_seconds,
-            ssl_shutdown_timeout=LEAVE_SECONDS,
+            ssl_shutdown_timeout=CLOSE_SECONDS,
         )
         self.servers.append(secured)
         self.started = True
