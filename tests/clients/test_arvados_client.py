@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import arvados
@@ -11,6 +12,7 @@ from arvados.errors import ApiError
 
 from .conftest import NOWHERE, Client, Connect, Playing, Record, Site, names_in, text_of
 
+Sent = list[tuple[str, str, Record]]
 WORK = {"command": ["true"], "runtime_constraints": NOWHERE}
 UNKNOWN = "zzzzz-8i9sb-000000000000000"
 
@@ -36,9 +38,20 @@ def test_the_client_starts_from_its_environment(
     api.close_connections()
 
 
-def test_one_connection_and_one_request_a_call(
-    admin: Client, sent: list[tuple[str, str, Record]]
+def test_the_document_is_fetched_once_an_hour(
+    site: Site, sent: Sent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each task of a job starts a client; all but the first find the document in the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for _ in range(3):
+        api = arvados.api("v1", host=site.host, token=site.admin)
+        assert api.users().current().execute()["is_active"]
+        api.close_connections()
+    asked = [address.partition("/v1/")[0] for _, address, _ in sent]
+    assert asked == ["/discovery", *["/arvados"] * 3]
+
+
+def test_one_connection_and_one_request_a_call(admin: Client, sent: Sent) -> None:
     """Nothing makes the client repeat a call or dial again."""
     job = admin.jobs().create(body=WORK).execute()
     connections = list(admin._http.connections.values())
@@ -130,7 +143,7 @@ def test_our_own_methods_are_there_as_well(playing: Playing, admin: Client) -> N
 
 
 def test_errors_are_the_clients_own(
-    connect: Connect, playing: Playing, admin: Client, sent: list[tuple[str, str, Record]]
+    connect: Connect, playing: Playing, admin: Client, sent: Sent
 ) -> None:
     """The class that programs catch, the status, what was said; and no call is repeated."""
     calls = {

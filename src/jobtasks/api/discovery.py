@@ -50,6 +50,12 @@ TYPES_OF_KINDS = {Kind.OBJECT: "Hash", Kind.LIST: "Array"}
 """Where Arvados does not call a type as we do."""
 SCHEMA_TYPES: dict[str, str] = {"number": "float"}
 """The same of JSON schemas; the command `arv` knows no numbers."""
+IN_PATH = {
+    "type": "string",
+    "required": True,
+    "location": "path",
+    "description": "Which one: its UUID.",
+}
 EVERYWHERE = {
     "alt": "The format of answers; JSON whatever is said.",
     "fields": "Ignored.",
@@ -199,7 +205,7 @@ def _method(route: Route, verb: str, details: Details, resource: Resource) -> Js
         "httpMethod": verb,
         "description": (route.endpoint.__doc__ or "").strip().splitlines()[0],
         "parameters": {
-            **{name: {"type": "string", "required": True, "location": "path"} for name in in_path},
+            **dict.fromkeys(in_path, IN_PATH),
             **{row["name"]: _parameter(row) for row in details.parameters if row["in"] == "query"},
         },
         "parameterOrder": in_path,

@@ -18,7 +18,6 @@ from starlette.routing import Route
 from jobtasks.api import operations, schemas
 from jobtasks.api.answers import JSON
 from jobtasks.api.collection import Collection
-from jobtasks.api.edge import CALLS_OF_PEOPLE
 from jobtasks.api.forms import CONTENT_TYPE
 from jobtasks.api.operations import Details
 from jobtasks.core.resources import RESOURCES, Resource
@@ -97,7 +96,7 @@ def _operation(route: Route, method: str) -> Json:
     operation: Json = {
         "operationId": _name(route, method),
         "summary": summary,
-        "parameters": [*_path_parameters(route), *details.parameters, *_rehearsed(route, method)],
+        "parameters": [*_path_parameters(route), *details.parameters],
         "responses": _responses(details, has_body=method in BODY_METHODS),
     }
     if details.is_public:
@@ -126,11 +125,6 @@ def _path_parameters(route: Route) -> list[Json]:
         {"name": name, "in": "path", "required": True, "schema": uuid}
         for name in sorted(route.param_convertors)
     ]
-
-
-def _rehearsed(route: Route, method: str) -> list[Json]:
-    changes = method in (*BODY_METHODS, "DELETE") and route.path.startswith(CALLS_OF_PEOPLE)
-    return [operations.DRY_RUN] if changes else []
 
 
 def _responses(details: Details, *, has_body: bool) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.routing import Route
@@ -11,12 +11,14 @@ from starlette.routing import Route
 from jobtasks.api import schemas
 from jobtasks.api.answers import JSON, MSGPACK
 from jobtasks.api.collection import BASE
+from jobtasks.api.edge import CALLS_OF_PEOPLE
 from jobtasks.api.schemas import COUNT, TEXT
 from jobtasks.core.filters import LIMIT_DEFAULT
 from jobtasks.core.resources import RESOURCES, Resource
 
 Json = dict[str, Any]
 PLAIN = "text/plain"
+CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 BYTES = "application/octet-stream"
 OBJECT: Json = {"type": "object"}
 NULLABLE_TEXT: Json = {"type": ["string", "null"]}
@@ -46,6 +48,13 @@ class Details:
 
 def details(route: Route, method: str, resource: Resource | None) -> Details:
     """Return what is known of one operation; of one that is not known, that it is an object."""
+    found = _known(route, method, resource)
+    if method in CHANGING and route.path.startswith(CALLS_OF_PEOPLE):
+        return replace(found, parameters=(*found.parameters, DRY_RUN))
+    return found
+
+
+def _known(route: Route, method: str, resource: Resource | None) -> Details:
     known = SPECIAL.get(f"{method} {route.path}")
     if known is not None:
         return known
