@@ -21,11 +21,16 @@ def parsed(**parameters: Any) -> Query:
 
 
 def test_defaults() -> None:
-    """A hundred items, counted, newest modification first."""
+    """A hundred items, counted; the newest arrivals of tasks first, else what changed last."""
     query = parsed()
     assert (query.limit, query.offset, query.count, query.select) == (100, 0, True, None)
     order = [(key.attribute.name, key.descending) for key in query.order]
-    assert order == [("modified_at", True), ("uuid", False)]
+    assert order == [("id", True)]
+    keys = parse_query(RESOURCES["jobs"], {}, 1000).order
+    assert [(key.attribute.name, key.descending) for key in keys] == [
+        ("modified_at", True),
+        ("uuid", False),
+    ]
 
 
 @pytest.mark.parametrize("value", [5, "5"])

@@ -83,9 +83,10 @@ def scope_of(ctx: Context, caller: Caller, query: Query) -> Scope:
     seen = _seen_job(caller)
     if (uuid := named_job(query)) is None:
         return Scope(owner, seen)
-    rows = _rows(ctx, job_id_statement(uuid))
-    named = rows[0][0] if rows else NO_JOB
-    return Scope(owner, named if seen in (None, named) else NO_JOB)
+    found = _rows(ctx, job_id_statement(uuid))
+    named, owner_of_job = found[0] if found else (NO_JOB, None)
+    is_seen = seen in (None, named) and owner in (None, owner_of_job)
+    return Scope(job_id=named if is_seen else NO_JOB)
 
 
 def _seen_job(caller: Caller) -> int | None:

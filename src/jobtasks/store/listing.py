@@ -1,7 +1,9 @@
 """Statements for list calls: composed from the resource table's columns and bound values only.
 
 A page is read in two steps: the ids of its rows, in order, without the wide columns; then these
-rows. So a page costs what it shows, and a job's tasks in order of arrival are read where they lie.
+rows. So a page costs what it shows, and a job's tasks in order of arrival are read where they lie:
+conditions on qsequence are ranges of the primary key. By level they are read from an index, as are
+those that wrote success=false.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from jobtasks.core.filters import Condition, Order, Query, Term
 from jobtasks.core.identifiers import JOB_SHIFT
 from jobtasks.core.resources import Kind
 from jobtasks.store.base import Value
+from jobtasks.store.counting import counted
 from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
 
 WIDE = frozenset({"output", "failed_log", "log", "description", "node_uuids"})
@@ -94,8 +97,8 @@ def _names_job(condition: Condition) -> bool:
 
 
 def job_id_statement(uuid: str) -> Statement:
-    """Return the statement for the id of one job."""
-    return Statement("SELECT id FROM job WHERE uuid = :uuid", {"uuid": uuid})
+    """Return the statement for the id and the owner of one job."""
+    return Statement("SELECT id, owner_uuid FROM job WHERE uuid = :uuid", {"uuid": uuid})
 
 
 def page_statement(query: Query, scope: Scope) -> Statement:
@@ -117,6 +120,10 @@ def page_statement(query: Query, scope: Scope) -> Statement:
 def count_statement(query: Query, scope: Scope) -> Statement:
     """Return the statement that counts all rows that match."""
     values = _Values()
+    if scope.job_id is not None and query.resource.name == "job_tasks" and not query.distinct:
+        quick = counted(_own_conditions(query), scope.job_id)
+        if quick is not None and scope.owner_uuid is None:
+            return Statement(quick, {})
     where = _where(query, scope, values)
     groups = _distinct_columns(query)
     rows = f"{query.resource.view}{where}"
@@ -176,10 +183,10 @@ def reuse_statement(
 
 
 def _where(query: Query, scope: Scope, values: _Values) -> str:
+    job_id = scope.job_id if query.resource.name == "job_tasks" else None
+    conditions = query.filters if job_id is None else _own_conditions(query)
     parts = [
-        " OR ".join(_term(term, values) for term in condition)
-        for condition in query.filters
-        if scope.job_id is None or not _is_named_job(query, condition)
+        " OR ".join(_term(term, values, job_id) for term in condition) for condition in conditions
     ]
     if scope.owner_uuid is not None:
         parts.append(_of_owner(query, scope, values))
@@ -188,9 +195,14 @@ def _where(query: Query, scope: Scope, values: _Values) -> str:
     return " WHERE " + " AND ".join(f"({part})" for part in parts) if parts else ""
 
 
-def _is_named_job(query: Query, condition: Condition) -> bool:
-    """Return whether the scope's job says the same as this condition."""
-    return _names_job(condition) and condition[0].operand == named_job(query)
+def _own_conditions(query: Query) -> list[Condition]:
+    """Return the conditions but those that the scope's job says already."""
+    named = named_job(query)
+    return [
+        condition
+        for condition in query.filters
+        if not (_names_job(condition) and condition[0].operand == named)
+    ]
 
 
 def _of_owner(query: Query, scope: Scope, values: _Values) -> str:
@@ -207,13 +219,44 @@ def _of_job(query: Query, job_id: int, values: _Values) -> str:
     """Return the condition for the rows of one job: tasks lie together by id."""
     if query.resource.name == "jobs":
         return f"id = {values.bind(job_id)}"
+    if _reads_an_index(query):
+        return f"job_id = {values.bind(job_id)}"
     first, beyond = job_id << JOB_SHIFT, (job_id + 1) << JOB_SHIFT
     return f"id >= {values.bind(first)} AND id < {values.bind(beyond)}"
 
 
-def _term(term: Term, values: _Values) -> str:
+def _reads_an_index(query: Query) -> bool:
+    """Return whether a job's tasks are read by level, or those that wrote success=false."""
+    by_level = bool(query.order) and query.order[0].attribute.name == "sequence"
+    return by_level or any(
+        len(condition) == 1
+        and condition[0].operator == "="
+        and (condition[0].attribute.name == "sequence" or _denies(condition[0]))
+        for condition in query.filters
+    )
+
+
+def _is_place(term: Term) -> bool:
+    """Return whether it compares qsequence with a number that a task can have."""
+    return (
+        term.attribute.name == "qsequence"
+        and term.operator in _RANGES
+        and isinstance(term.operand, int)
+        and 0 <= term.operand < 1 << JOB_SHIFT
+    )
+
+
+def _denies(term: Term) -> bool:
+    return term.attribute.name == "success" and term.operator == "=" and term.operand is False
+
+
+def _term(term: Term, values: _Values, job_id: int | None = None) -> str:
     column = term.attribute.column
     assert column is not None
+    if _denies(term):
+        return f"{column} = 0"  # as the index says it
+    if job_id is not None and _is_place(term):
+        return f"id {term.operator} {values.bind((job_id << JOB_SHIFT) + term.operand)}"
     if term.attribute.words:
         return _among_words(term, term.attribute.words)
     if term.operand is None:
@@ -244,6 +287,7 @@ def _is_a(column: str, term: Term, values: _Values) -> str:
     return f"substr({column}, 7, 5) IN {values.bind_all(term.operand)}"
 
 
+_RANGES = frozenset({"=", "<", "<=", ">", ">="})
 _COMPARISONS: Mapping[str, Callable[[str, Term, _Values], str]] = {
     "like": _like,
     "ilike": _ilike,

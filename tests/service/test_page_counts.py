@@ -1,0 +1,90 @@
+"""How many tasks match is read from counters where they say it, and says what the rows say."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+
+from jobtasks.core.filters import parse_query
+from jobtasks.core.resources import RESOURCES
+from jobtasks.service import listing
+from jobtasks.store.records import JobRecord
+from jobtasks.testing.agent import SimulatedAgent
+from jobtasks.testing.service import LocalService
+
+TASKS = RESOURCES["job_tasks"]
+STATES = ("waiting", "running", "complete", "failed")
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalService, JobRecord]]:
+    """A job with tasks of three levels in every state, children that wait for their creator, and
+    running tasks that have written each verdict.
+    """
+    service = LocalService(tmp_path_factory.mktemp("counts") / "jobtasks.db")
+    agent = SimulatedAgent(service, slots=9)
+    job = service.started_job(runtime_constraints={"on_failure": "continue"})
+    seed = agent.take_one()
+    agent.create(seed, *[{"sequence": 1 + n % 2} for n in range(60)])
+    agent.complete(seed)
+    seeded = random.Random(5)
+    for _ in range(2):
+        for task in agent.take():
+            seeded.choice([agent.complete, agent.complete, agent.fail, agent.crash])(task)
+    running = agent.take()
+    agent.create(running[0], {}, {"sequence": 7})
+    for number, task in enumerate(running):
+        if number % 3:
+            agent.write(task, success=number % 3 == 1)
+    yield service, job
+    service.close()
+
+
+def counted(service: LocalService, filters: list[Any]) -> int | None:
+    query = parse_query(TASKS, {"filters": filters, "limit": 0}, 1000)
+    return service.call(listing.list_tasks, query).items_available
+
+
+SEQUENCES: list[list[Any]] = [
+    [],
+    *([["sequence", operator, 1]] for operator in ("=", "!=", "<", "<=", ">", ">=")),
+    [["sequence", ">=", 1], ["sequence", "<", 2]],
+]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        *(list(pair) for pair in SEQUENCES),
+        *([*pair, ["state", "=", state]] for pair, state in product(SEQUENCES, STATES)),
+        *([["success", "=", value]] for value in (True, False, None)),
+        [["success", "=", True], ["sequence", "=", 1]],
+        [["state", "=", "waiting"], ["state", "=", "failed"]],
+        [["state", "=", "unheard of"]],
+        [["state", "!=", "failed"]],
+        [["sequence", "in", [0, 1]]],
+        [["qsequence", ">", 30]],
+    ],
+)
+def test_the_count_is_that_of_the_rows(
+    grown: tuple[LocalService, JobRecord], filters: list[Any]
+) -> None:
+    """Whatever is asked for, by counters or not."""
+    service, job = grown
+    filters = [["job_uuid", "=", job.uuid], *filters]
+    query = parse_query(TASKS, {"filters": filters, "limit": 1000}, 1000)
+    rows = service.call(listing.list_tasks, query).items
+    assert counted(service, filters) == len(rows)
+
+
+def test_the_job_is_as_the_counts_need_it(grown: tuple[LocalService, JobRecord]) -> None:
+    """Every state and verdict occurs, else the other test says nothing."""
+    service, job = grown
+    tasks = service.tasks_of(job)
+    assert {task.state for task in tasks} == {0, 1, 2, 3}
+    running = {task.success for task in tasks if task.state == 1}
+    assert len(running) == 3
