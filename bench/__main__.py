@@ -24,6 +24,7 @@ def main() -> None:
             "commands": against_floor(floor, arguments),
             "one_task": latency(arguments),
             "bulk_create": bulk(arguments),
+            "pages": pages(arguments),
             "arvados_client": arvados_client(arguments),
         }
     keep(figures)
@@ -36,6 +37,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--singles", type=int, default=100, help="jobs of one task")
     parser.add_argument("--bulk", type=int, default=100_000, help="tasks created in one call")
+    parser.add_argument(
+        "--paged", type=int, default=1_000_000, help="tasks of the job that is listed"
+    )
     return parser.parse_args()
 
 
@@ -86,6 +90,16 @@ def arvados_client(arguments: argparse.Namespace) -> dict[str, object]:
         f"create, report and read a task by the client of Arvados: {medians['together']:.1f} ms"
         f" (median of {arguments.singles}; longest {max(times['together']):.1f} ms)"
     )
+    return {"median_milliseconds": medians, "milliseconds": times}
+
+
+def pages(arguments: argparse.Namespace) -> dict[str, object]:
+    """Pages of 100 of a large job's tasks over HTTP."""
+    with running(2) as service:
+        times = workloads.pages(service, arguments.paged, 30)
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    print(f"pages of 100 from {arguments.paged:,} tasks, medians in ms:")
+    print(", ".join(f"{name} {median:.1f}" for name, median in medians.items()))
     return {"median_milliseconds": medians, "milliseconds": times}
 
 

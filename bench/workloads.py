@@ -16,6 +16,8 @@ from bench.service import Service
 
 HERE = Path(__file__).parent
 TRUE = "/bin/true"
+BULK = 100_000
+"""Tasks that one call creates."""
 
 
 def build_floor(folder: Path) -> Path:
@@ -96,6 +98,39 @@ def bulk_create(service: Service, count: int) -> dict[str, float]:
     seed = service.call("GET", "/job_tasks", params={"filters": filters})["items"][0]
     log = service.http.get(f"/job_tasks/{seed['uuid']}/log", params={"stream": "stdout"})
     return {"seconds": float(log.text)}
+
+
+def pages(service: Service, count: int, rounds: int) -> dict[str, list[float]]:
+    """Read pages of 100 from a job of `count` tasks; milliseconds of each kind of page."""
+    item = "{'runtime_constraints': {'min_ram_per_task': 10**12}}"
+    with tempfile.TemporaryDirectory() as folder:
+        calls = f"[task.create_many([{item}] * {BULK}) for _ in range({count // BULK})]"
+        job: dict[str, Any] = service.call("POST", "/jobs", json=write_seed(Path(folder), calls))
+        path = f"/jobs/{job['uuid']}"
+        while service.call("GET", path)["tasks_summary"]["done"] < 1:
+            time.sleep(0.2)
+    mine: list[Any] = [["job_uuid", "=", job["uuid"]], ["success", "=", None]]
+    kinds: dict[str, dict[str, Any]] = {
+        "first": {},
+        "first, counted": {"count": "exact"},
+        "last, by keyset": {"filters": [*mine, ["qsequence", ">", count - 100]]},
+        "by level": {"order": ["sequence", "qsequence"]},
+        "in no order": {"order": []},
+    }
+    times: dict[str, list[float]] = {name: [] for name in kinds}
+    for _ in range(rounds):
+        for name, changes in kinds.items():
+            asked = {"filters": mine, "order": ["qsequence"], "count": "none", **changes}
+            begin = time.perf_counter()
+            query = {
+                key: value if key == "count" else json.dumps(value) for key, value in asked.items()
+            }
+            items = service.call("GET", "/job_tasks", params=query)["items"]
+            times[name].append((time.perf_counter() - begin) * 1000)
+            if len(items) != 100:
+                raise RuntimeError(f"{name}: {len(items)} tasks instead of 100")
+    service.call("POST", path + "/cancel", json={})
+    return times
 
 
 def round_trips(service: Service, count: int) -> dict[str, list[float]]:
