@@ -260,7 +260,8 @@ def test_left_over_log_is_pushed(server: FakeServer, launch: Launch, tmp_path: P
     found = launch(module=KEEPER)
     server.start(1, "sh", "-c", "echo before; sleep 1000")
     pid = server.pid_of(1)
-    wait_for(lambda: list((tmp_path / "node/logs").glob("1.log")), "the log's file")
+    logs = tmp_path / "node/logs"
+    wait_for(lambda: any(log.stat().st_size for log in logs.glob("1.log")), "the log's file")
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(parent, signal.SIGKILL)
     wait_joined(server, found, 2)

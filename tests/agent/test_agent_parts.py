@@ -177,8 +177,9 @@ def test_journal_brings_back_what_was_not_acknowledged(tmp_path: Path) -> None:
 
 
 @pytest.mark.rule("R37")
-def test_torn_journal_gives_what_is_whole(tmp_path: Path) -> None:
+def test_torn_journal_gives_what_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal cut off or spoilt at any byte gives the records before it."""
+    monkeypatch.setattr("jobtasks.agent.ends.PLACE_BYTES", 0)
     path = tmp_path / "ends"
     ends = Ends(str(path))
     lengths = []
@@ -201,6 +202,7 @@ def test_torn_journal_gives_what_is_whole(tmp_path: Path) -> None:
 @pytest.mark.rule("R37")
 def test_journal_grows_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When it is never quite empty, it is written anew with what is left."""
+    monkeypatch.setattr("jobtasks.agent.ends.PLACE_BYTES", 0)
     monkeypatch.setattr("jobtasks.agent.ends.COMPACT_BYTES", 10_000)
     path = tmp_path / "ends"
     ends = Ends(str(path))

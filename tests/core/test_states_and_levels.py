@@ -132,6 +132,14 @@ def test_gaps(wall: float, monotonic: float, gap: bool) -> None:
 
 
 @pytest.mark.rule("R33")
+def test_a_pause_of_the_store_is_a_gap() -> None:
+    """However short: among what could not be written may have been renewals."""
+    previous = Reading(1_000_000, 50.0, failures=3)
+    assert not is_gap(previous, Reading(1_000_100, 50.0001, failures=3), SETTINGS)
+    assert is_gap(previous, Reading(1_000_100, 50.0001, failures=4), SETTINGS)
+
+
+@pytest.mark.rule("R33")
 def test_the_first_look_is_a_gap() -> None:
     """At start and at take-over every lease is given anew."""
     assert is_gap(None, reading(0, 0), SETTINGS)

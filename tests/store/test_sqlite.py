@@ -15,6 +15,7 @@ import pytest
 from jobtasks.core.errors import Unavailable
 from jobtasks.store import sqlite as module
 from jobtasks.store.base import Tx
+from jobtasks.store.pause import has_room
 from jobtasks.store.records import NodeRecord
 from jobtasks.store.sqlite import GROUP_MAX, SqliteStore, migrate
 from jobtasks.store.statements import load_migrations
@@ -132,9 +133,65 @@ def test_a_full_disk_stores_nothing_and_passes(sqlite_store: SqliteStore, path: 
         with pytest.raises(Unavailable, match="full"):
             future.result(SECONDS)
     assert stored(path) == ["before"]
+    assert sqlite_store.pause.failures >= 1
     writer.execute("PRAGMA max_page_count = 1000000")
     assert sqlite_store.write(lambda tx: put(tx, "after", 100_000)).result(SECONDS) == 1
     assert stored(path) == ["after", "before"]
+
+
+@pytest.mark.rule("R37")
+def test_a_pause_refuses_all_until_there_is_room(
+    sqlite_store: SqliteStore,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also small writes that the disk would take, so that no half of a system moves; reads go on.
+
+    Its begin and its end are one line each, without a traceback.
+    """
+    has_room = False
+    monkeypatch.setattr(module, "has_room", lambda directory: has_room)
+    with monkeypatch.context() as broken:
+        broken.setattr(sqlite_store, "_writer", FailingCommits(sqlite_store._writer))
+        with pytest.raises(Unavailable):
+            sqlite_store.write(lambda tx: put(tx, "a")).result(SECONDS)
+    for number in range(3):
+        with pytest.raises(Unavailable, match="disk I/O error"):
+            sqlite_store.write(partial(put, key=str(number))).result(SECONDS)
+    assert sqlite_store.pause.failures == 4
+    assert sqlite_store.read(lambda tx: tx.value("user_by_uuid", uuid="nobody")) is None
+    has_room = True
+    assert sqlite_store.write(lambda tx: put(tx, "after")).result(SECONDS) == 1
+    assert (stored(path), sqlite_store.pause.reason) == (["after"], "")
+    lines = [record for record in caplog.records if record.name == "jobtasks.store.pause"]
+    assert [record.levelname for record in lines] == ["ERROR", "WARNING"]
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It is tried by taking it; where nothing can be taken there is none."""
+    assert has_room(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert not has_room(tmp_path / "missing")
+
+
+def test_a_damaged_database_is_unavailable(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Pages that are no pages: reads and writes say so, one line each, and no traceback."""
+    store = SqliteStore(path)
+    store.write(lambda tx: [put(tx, f"{n}", 1000) for n in range(200)]).result(SECONDS)
+    store.close()
+    with path.open("r+b") as file:
+        half = path.stat().st_size // 2
+        file.seek(half)
+        file.write(b"\xa5" * half)
+    store = SqliteStore(path)
+    with pytest.raises(Unavailable, match="malformed"):
+        store.read(lambda tx: tx.text("SELECT sum(length(value)) FROM meta", {}))
+    with pytest.raises(Unavailable, match="malformed"):
+        store.write(lambda tx: [put(tx, f"{n}") for n in range(200)]).result(SECONDS)
+    store.close()
+    assert not any(record.exc_info for record in caplog.records)
 
 
 @pytest.mark.rule("R37")

@@ -15,6 +15,7 @@ from jobtasks.agent.ends import Ends
 from jobtasks.agent.environment import JobEnvironment
 from jobtasks.agent.logs import Log
 from jobtasks.agent.loop import Loop, Timer
+from jobtasks.agent.room import Room
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.agent.slots import Slot
 from jobtasks.agent.trees import Owner, Trees
@@ -86,6 +87,7 @@ class Attempts:
         trees: Trees,
         ends: Ends,
         finished: Callable[[Log], None],
+        room: Room,
     ) -> None:
         self._loop = loop
         self._slots = slots
@@ -93,6 +95,7 @@ class Attempts:
         self._trees = trees
         self._ends = ends
         self._finished = finished
+        self._room = room
         self._exited: list[Attempt] = []
         self.live: dict[int, Attempt] = {}
         self.grace_seconds = 10.0
@@ -101,8 +104,14 @@ class Attempts:
 
     def free_slots(self) -> list[int]:
         """Numbers of the slots that may take an attempt now."""
+        if not self._room.is_there():
+            return []
         now = self._loop.now()
-        return [s.number for s in self._slots if not s.attempt and s.rest_until <= now]
+        return [
+            slot.number
+            for slot in self._slots
+            if not slot.attempt and slot.rest_until <= now and slot.is_fit()
+        ]
 
     @property
     def size(self) -> int:
@@ -294,6 +303,10 @@ class Attempts:
             # Nothing to report, but the slot is free again.
             self._ends.changes += 1
         slot.release(attempt.stained)
+        if not slot.is_fit():
+            self._room.lack(f"no directory can be made for slot {slot.number}")
+        if attempt.log.lost:
+            self._room.lack(f"{attempt.log.lost} bytes of output of attempt {attempt.id} are lost")
         if attempt.log.head is not None:
             self._finished(attempt.log)
 

@@ -47,7 +47,7 @@ class Log:
 
     __slots__ = (
         "_fd", "_gap", "_half", "_made", "_piece", "_ring", "_tail", "attempt", "directory",
-        "dropped", "ended", "final", "head", "pushed", "tail_changed",
+        "dropped", "ended", "final", "head", "lost", "pushed", "tail_changed",
     )  # fmt: skip
 
     def __init__(self, directory: str, attempt: int, bytes_max: int) -> None:
@@ -64,6 +64,8 @@ class Log:
         self.tail_changed = False
         self.dropped = 0
         """Bytes of output that are not in the log."""
+        self.lost = 0
+        """Of these, what the disk did not take."""
         self.pushed = 0
         """Bytes of the log's files that the server has."""
         self.final = False
@@ -156,6 +158,7 @@ class Log:
 
     def _lose(self, size: int) -> None:
         self._gap += size
+        self.lost += size
         self.dropped += size
 
     def _append(self, piece: Piece, *parts: bytes | memoryview) -> bool:

@@ -30,6 +30,7 @@ from jobtasks.agent.logs import Log, left_over
 from jobtasks.agent.loop import Loop
 from jobtasks.agent.pushing import Pusher
 from jobtasks.agent.reconcile import Reconciler
+from jobtasks.agent.room import Room
 from jobtasks.agent.settle import settle
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.agent.slots import Slot
@@ -92,7 +93,10 @@ class Agent:
         found = settle(f"{self._node}/slots.table", f"{self._node}/work")
         if found:
             logger.warning("ended %d processes that an earlier agent had left", found)
-        self._build()
+        try:
+            self._build()
+        except OSError as error:
+            raise AgentError(f"cannot use the node's directory: {error}") from None
         gc.freeze()
         self._work()
         return KEEPER_DIED if self._keeper_died else 0
@@ -171,16 +175,17 @@ class Agent:
         cleaner = Cleaner(f"{self._node}/work")
         cleaner.take_leftovers()
         ends = Ends(f"{self._node}/ends.journal")
+        room = Room(str(self._node))
         self._pusher = Pusher(loop, server)
         self._add_left_over_logs()
         self._trees = Trees()
         table = SlotTable(f"{self._node}/slots.table", self._slots)
         slots = self._make_slots(cleaner)
-        self._attempts = Attempts(loop, slots, table, self._trees, ends, self._pusher.add)
+        self._attempts = Attempts(loop, slots, table, self._trees, ends, self._pusher.add, room)
         self._attempts.log_directory = f"{self._node}/logs"
         jobs = Jobs(f"{self._node}/jobs", self._base_environment(), cleaner)
         self._reconciler = Reconciler(
-            loop, server, self._access, self._attempts, ends, jobs, self._pusher, self._join
+            loop, server, self._access, self._attempts, ends, jobs, self._pusher, room, self._join
         )
 
     def _make_slots(self, cleaner: Cleaner) -> list[Slot]:

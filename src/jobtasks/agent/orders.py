@@ -14,6 +14,7 @@ from jobtasks.agent.ends import Ends
 from jobtasks.agent.jobs import Jobs
 from jobtasks.agent.loop import Loop, Timer
 from jobtasks.agent.pushing import FOLLOW_SECONDS, Pusher
+from jobtasks.agent.room import Room
 from jobtasks.protocol.messages import Assignment, Ended, EndKind, JobBrief, Orders, Stop
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class OrderBook:
         ends: Ends,
         jobs: Jobs,
         pusher: Pusher,
+        room: Room,
         tell: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -84,6 +86,7 @@ class OrderBook:
         self._ends = ends
         self._jobs = jobs
         self._pusher = pusher
+        self._room = room
         self._tell = tell
         self._newest = 0
         self._done: dict[int, None] = {}
@@ -149,7 +152,7 @@ class OrderBook:
         try:
             self._jobs.take(brief)
         except OSError as error:
-            logger.error("cannot make the directory of job %s: %s", brief.uuid, error)
+            self._room.lack(f"no directory can be made for job {brief.uuid}: {error.strerror}")
 
     def _has(self, attempt: int) -> bool:
         """Do we run it, or have its end?"""

@@ -111,6 +111,8 @@ class Pusher:
         except (ValueError, msgspec.DecodeError) as error:
             self._failed(str(error))
             return
+        if self._failures:
+            logger.info("logs are pushed again")
         self._failures = 0
         for chunk in self._sent:
             if (log := self._queue.get(chunk.attempt)) is not None:

@@ -18,6 +18,7 @@ from jobtasks.agent.jobs import Jobs
 from jobtasks.agent.loop import Loop
 from jobtasks.agent.orders import OrderBook
 from jobtasks.agent.pushing import Pusher
+from jobtasks.agent.room import Room
 from jobtasks.protocol.messages import EndKind, Join, Joined, Orders, Sync
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Reconciler:
         ends: Ends,
         jobs: Jobs,
         pusher: Pusher,
+        room: Room,
         make_join: Callable[[], Join],
     ) -> None:
         self._loop = loop
@@ -94,7 +96,7 @@ class Reconciler:
         self._jobs = jobs
         self._pusher = pusher
         self._make_join = make_join
-        self._book = OrderBook(loop, server, access, attempts, ends, jobs, pusher, self._tell)
+        self._book = OrderBook(loop, server, access, attempts, ends, jobs, pusher, room, self._tell)
         self._lines = (Connection(loop, server), Connection(loop, server))
         self._agent = 0
         self._number = 0
@@ -263,8 +265,7 @@ class Reconciler:
         """Return the decoded answer; None, and trouble noted, when it is none."""
         try:
             if status != 200:
-                text = body[:300].decode(errors="replace")
-                raise ValueError(f"status {status}: {text}")
+                raise ValueError(f"status {status}: {_said(body)}")
             answer = decoder.decode(body)
         except (ValueError, msgspec.DecodeError) as error:
             self._failed(str(error))
@@ -324,3 +325,11 @@ class Reconciler:
             logger.warning("leaving without the server's answer")
             self.phase = Phase.GONE
         return self.phase is Phase.GONE
+
+
+def _said(body: bytes) -> str:
+    """Return what a refusal says, without what differs from one to the next."""
+    try:
+        return "; ".join(map(str, msgspec.json.decode(body)["errors"]))
+    except (msgspec.DecodeError, KeyError, TypeError, UnicodeError):
+        return body[:300].decode(errors="replace")

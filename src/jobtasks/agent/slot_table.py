@@ -26,7 +26,9 @@ class SlotTable:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(fd, 0)
-            os.ftruncate(fd, size)
+            # A hole in the file would be filled when it is first written to: on a full disk that
+            # is not an error that can be caught, but the signal that ends the process.
+            os.posix_fallocate(fd, 0, size)
             self._map = mmap.mmap(fd, size)
         finally:
             os.close(fd)

@@ -32,7 +32,7 @@ class Slot:
     """
 
     __slots__ = (
-        "_cleaner", "_identity", "_loop", "_readers", "_writers", "actions", "attempt",
+        "_cleaner", "_identity", "_loop", "_readers", "_unfit", "_writers", "actions", "attempt",
         "directory", "log", "number", "rest_until", "work",
     )  # fmt: skip
 
@@ -42,6 +42,7 @@ class Slot:
         self.attempt = 0
         """The attempt that has the slot; 0 when it is free."""
         self.log: Log | None = None
+        self._unfit = False
         self.rest_until = 0.0
         """Not offered before: the node could not start a process in it."""
         self._loop = loop
@@ -124,8 +125,16 @@ class Slot:
             self._close_pipes()
             self._open_pipes()
             self._set_actions(null)
-        if not self._is_clean():
-            self._renew_directory()
+        self._unfit = not self._is_clean()
+        self.is_fit()
+
+    def is_fit(self) -> bool:
+        """Return whether it has a clean directory; when it has none, try to make one."""
+        if self._unfit:
+            with contextlib.suppress(OSError):
+                self._renew_directory()
+                self._unfit = False
+        return not self._unfit
 
     def _is_clean(self) -> bool:
         try:

@@ -14,9 +14,10 @@ from jobtasks.api.answers import msgpack_answer
 from jobtasks.api.edge import Edge
 from jobtasks.api.hub import Bell
 from jobtasks.api.parsing import read_body
-from jobtasks.core.errors import MalformedRequest
+from jobtasks.core.errors import MalformedRequest, Unavailable
 from jobtasks.protocol.messages import Join, LogChunks, LogStored, Orders, Sync
 from jobtasks.service import logs, nodes
+from jobtasks.store.pause import has_room
 from jobtasks.store.records import AttemptRecord
 
 M = TypeVar("M", Join, Sync, LogChunks)
@@ -98,10 +99,20 @@ class Agents:
         return msgpack_answer(LogStored(stored))
 
     def _store(self, attempts: list[AttemptRecord], message: LogChunks) -> list[int]:
-        world = self.edge.world
-        return logs.store_chunks(
-            world.log_dir, attempts, message.chunks, world.settings.log_bytes_max
-        )
+        world, pause = self.edge.world, self.edge.log_pause
+        try:
+            if pause.reason and not has_room(world.log_dir):
+                raise OSError(0, pause.reason)
+            stored = logs.store_chunks(
+                world.log_dir, attempts, message.chunks, world.settings.log_bytes_max
+            )
+        except OSError as error:
+            # The agent keeps them and comes again.
+            reason = error.strerror or str(error)
+            pause.fail(reason)
+            raise Unavailable(f"The logs cannot be written: {reason}") from None
+        pause.end()
+        return stored
 
     async def _message(self, request: Request, decoder: msgspec.msgpack.Decoder[M]) -> M:
         self.edge.admit_body(request)

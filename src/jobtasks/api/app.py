@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from jobtasks.api.agents import Agents
-from jobtasks.api.answers import json_answer
 from jobtasks.api.boundary import Boundary, on_crash, on_no_route, on_refusal
 from jobtasks.api.discovery import Discovery
 from jobtasks.api.edge import Edge
+from jobtasks.api.health import Health
 from jobtasks.api.job_files import JobFiles
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.api.jobs import Jobs
@@ -22,11 +20,6 @@ from jobtasks.api.openapi import Description
 from jobtasks.api.upkeep import Upkeep
 from jobtasks.api.users import Tokens, Users
 from jobtasks.core.errors import JobTasksError
-
-
-async def health(request: Request) -> Response:
-    """Say that the server serves; needs no token."""
-    return json_answer({"health": "OK"})
 
 
 def routes_of(edge: Edge) -> list[Route]:
@@ -41,7 +34,7 @@ def routes_of(edge: Edge) -> list[Route]:
         *Tokens(edge).routes(),
         *Nodes(edge).routes(),
         *Upkeep(edge).routes(),
-        Route("/healthz", health, methods=["GET"]),
+        *Health(edge).routes(),
     ]
     routes += Discovery(edge, routes).routes()
     return [*routes, *Description(routes).routes()]

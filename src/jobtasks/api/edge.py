@@ -23,6 +23,7 @@ from jobtasks.service.context import Caller, Context, World
 from jobtasks.service.idempotency import Name
 from jobtasks.service.repeats import RequestName
 from jobtasks.store.base import Store, Tx
+from jobtasks.store.pause import Pause
 
 T = TypeVar("T")
 Work = Callable[[Context, Caller], T]
@@ -110,6 +111,8 @@ class Edge:
         self.meters = Meters()
         self.deliveries = Deliveries(world.settings.repeat_seconds)
         store.committed = self.meters.committed
+        self.log_pause = Pause("logs")
+        self.pauses = (store.pause, self.log_pause)
         self._noting: set[str] = set()
         """Tokens whose use is about to be noted."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")

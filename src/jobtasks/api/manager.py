@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from jobtasks.api.edge import Edge
+from jobtasks.core.errors import Unavailable
 from jobtasks.core.leases import Reading, is_gap
 from jobtasks.service import tick
 from jobtasks.service.context import Context
@@ -33,9 +34,12 @@ async def manage(edge: Edge) -> None:
         while not edge.hub.closing:
             bell.clear()
             try:
-                due, previous = await edge.commit(_ticking(term, previous))
+                due, previous = await edge.commit(_ticking(edge, term, previous))
             except tick.LostManager:
                 raise
+            except Unavailable:
+                # A pause of the database, which tells of itself.
+                due = None
             except Exception:
                 # The next tick begins anew from what is on disk; a manager that is gone would
                 # leave every job waiting.
@@ -45,12 +49,12 @@ async def manage(edge: Edge) -> None:
 
 
 def _ticking(
-    term: int, previous: Reading | None
+    edge: Edge, term: int, previous: Reading | None
 ) -> Callable[[Context], tuple[int | None, Reading]]:
     """Return one tick as a piece of work, with the clocks as they are when it runs (R33)."""
 
     def work(ctx: Context) -> tuple[int | None, Reading]:
-        reading = Reading(ctx.now, time.monotonic())
+        reading = Reading(ctx.now, time.monotonic(), edge.store.pause.failures)
         gap = is_gap(previous, reading, ctx.settings)
         return tick.tick(ctx, term, gap=gap), reading
 

@@ -14,6 +14,7 @@ from jobtasks.api.edge import Edge
 from jobtasks.api.meters import BOUNDS_SECONDS, Histogram, Meters
 from jobtasks.service import census
 from jobtasks.service.census import Census
+from jobtasks.store.pause import Pause
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Labels = dict[str, str]
@@ -34,7 +35,8 @@ class Metrics:
         """Answer with counts, times and ages for Prometheus; for administrators' tokens."""
         found = await self._edge.read(request, census.take)
         room = await self._edge.in_thread(self._room)
-        lines = [*_of_census(found), *room, *_of_meters(self._edge.meters)]
+        pauses = _of_pauses(self._edge.pauses)
+        lines = [*_of_census(found), *room, *_of_meters(self._edge.meters), *pauses]
         return Response("\n".join([*lines, ""]), media_type=CONTENT_TYPE)
 
     def _room(self) -> list[str]:
@@ -111,6 +113,14 @@ def _of_meters(meters: Meters) -> Iterator[str]:
     yield from _histogram("jobtasks_claim_seconds", text, meters.claims)
     text = "Time that a commit took to be on disk."
     yield from _histogram("jobtasks_commit_seconds", text, meters.commits)
+
+
+def _of_pauses(pauses: Iterable[Pause]) -> Iterator[str]:
+    paused = [({"what": pause.what}, int(bool(pause.reason))) for pause in pauses]
+    yield from _family("jobtasks_paused", "gauge", "1 while it cannot be written.", paused)
+    failed = [({"what": pause.what}, pause.failures) for pause in pauses]
+    text = "Writes that failed or were refused, as the disk takes no more."
+    yield from _family("jobtasks_failed_writes_total", "counter", text, failed)
 
 
 def _by(label: str, values: Iterable[tuple[str, int]]) -> list[Sample]:

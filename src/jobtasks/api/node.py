@@ -59,6 +59,8 @@ class EmbeddedNode:
         self._pidfd: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._ending = False
+        self._trouble: OSError | None = None
+        """Why no keeper can be started now."""
 
     async def watch(self) -> None:
         """Keep a keeper running until the node is drained or left."""
@@ -66,19 +68,32 @@ class EmbeddedNode:
         while not self._ending:
             began = time.monotonic()
             self._pidfd = find_keeper(self._dir)
-            if self._pidfd is None:
-                self._start()
-            else:
+            if self._pidfd is not None:
                 logger.info("found the node's keeper, left by a former server")
-            await self._ended()
+                await self._ended()
+            elif self._try_start():
+                await self._ended()
             if self._ending:
                 return
             lived_seconds = time.monotonic() - began
             steady = lived_seconds >= STEADY_SECONDS
             pause_seconds = PAUSE_SECONDS_MIN if steady else pause_seconds
-            logger.warning("the node's keeper has ended; starting another")
+            if self._trouble is None:
+                logger.warning("the node's keeper has ended; starting another")
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
+
+    def _try_start(self) -> bool:
+        """Start a keeper; say once why it cannot be started."""
+        try:
+            self._start()
+        except OSError as error:
+            if self._trouble is None:
+                logger.error("the node's keeper cannot be started: %s", error)
+            self._trouble = error
+            return False
+        self._trouble = None
+        return True
 
     def _start(self) -> None:
         log = os.open(

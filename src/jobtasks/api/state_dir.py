@@ -118,10 +118,17 @@ class StateDir:
 def write_private(path: Path, text: str) -> None:
     """Write a file that its owner alone reads; readers find the old text or the new, never half."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
-    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(file, text.encode())
-        os.fsync(file)
-    finally:
-        os.close(file)
-    new.rename(path)
+        with open(new, "w", encoding="utf-8", opener=_open_private) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+    except OSError:
+        # A full disk: nothing is left of the attempt.
+        new.unlink(missing_ok=True)
+        raise
+
+
+def _open_private(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_CLOEXEC, 0o600)

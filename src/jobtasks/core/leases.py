@@ -11,20 +11,23 @@ MICROSECONDS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Both clocks, read together."""
+    """Both clocks, read together, and what the database had refused until then."""
 
     wall: int
     """Unix time in microseconds; may be stepped."""
     monotonic_seconds: float
+    failures: int = 0
+    """Writes that failed so far: renewals may have been among them."""
 
 
 def is_gap(previous: Reading | None, now: Reading, settings: Settings) -> bool:
     """Return whether leases must be renewed before any is found to have run out.
 
-    True at start and take-over (`previous` None), when the manager was not at work for too long,
-    and when the wall clock was stepped, in either direction.
+    True at start and take-over (`previous` None), after a pause of the store however short, when
+    the manager was not at work for too long, and when the wall clock was stepped, in either
+    direction.
     """
-    if previous is None:
+    if previous is None or previous.failures != now.failures:
         return True
     elapsed_seconds = now.monotonic_seconds - previous.monotonic_seconds
     stepped_seconds = (now.wall - previous.wall) / MICROSECONDS - elapsed_seconds

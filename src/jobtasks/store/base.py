@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from jobtasks.store.pause import Pause
+
 T = TypeVar("T")
 Value = str | int | float | bytes | None
 """What a column holds; JSON is text, times are Unix microseconds."""
@@ -74,6 +76,8 @@ class Store(Protocol):
 
     committed: Callable[[float, int], None]
     """Called after every commit with its seconds and how many pieces of work it held."""
+    pause: Pause
+    """Whether the database takes writes now."""
 
     def write(self, work: Callable[[Tx], T], /) -> Future[T]:
         """Run `work` in a savepoint of the next group; done when the group is on disk.

@@ -7,6 +7,7 @@ committed at once, a crowd shares one fsync.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 
 from jobtasks.core.errors import JobTasksError, Unavailable
 from jobtasks.store.base import StoreSpace, Tx, Value, Values
+from jobtasks.store.pause import Pause, has_room, is_about_storage
 from jobtasks.store.statements import load_migrations, load_statements
 
 T = TypeVar("T")
@@ -83,8 +85,13 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.committed: Callable[[float, int], None] = _nobody_counts
+        self.pause = Pause("database")
         self._writer = self._connect()
-        migrate(self._writer)
+        try:
+            migrate(self._writer)
+        except BaseException:
+            self._writer.close()
+            raise
         self._tx = SqliteTx(self._writer)
         self._pieces: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
         self._readers = threading.local()
@@ -106,12 +113,19 @@ class SqliteStore:
 
     def read(self, work: Callable[[Tx], T], /) -> T:
         """Run `work` on a snapshot in the calling thread."""
-        connection, tx = self._reader()
-        connection.execute("BEGIN")
         try:
-            return work(tx)
-        finally:
-            connection.execute("ROLLBACK")
+            connection, tx = self._reader()
+            connection.execute("BEGIN")
+            try:
+                return work(tx)
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            if not is_about_storage(error):
+                raise
+            logger.error("the database cannot be read: %s", error)
+            raise Unavailable(f"The database cannot be read: {error}") from None
 
     def space(self) -> StoreSpace:
         """Return what the file and its write-ahead log take."""
@@ -152,9 +166,13 @@ class SqliteStore:
             check_same_thread=False,
             cached_statements=1024,
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -65536")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -65536")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _reader(self) -> tuple[sqlite3.Connection, SqliteTx]:
@@ -181,7 +199,11 @@ class SqliteStore:
                 self._write_group(group)
 
     def _write_group(self, group: list[Piece]) -> None:
+        if self.pause.reason and not has_room(self._path.parent):
+            self._abandon(group, self.pause.reason)
+            return
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        failures = self.pause.failures
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             for work, future in group:
@@ -189,10 +211,12 @@ class SqliteStore:
                     answers.append((future, *self._run_piece(work)))
             began = time.perf_counter()
             self._writer.execute("COMMIT")
-            self.committed(time.perf_counter() - began, len(answers))
         except sqlite3.Error as error:
-            self._abandon(group, error)
+            self._abandon(group, str(error))
             return
+        if failures == self.pause.failures:
+            self.pause.end()
+        self.committed(time.perf_counter() - began, len(answers))
         for future, result, problem in answers:
             if problem is None:
                 future.set_result(result)
@@ -200,36 +224,41 @@ class SqliteStore:
                 future.set_exception(problem)
 
     def _run_piece(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
-        """Run one piece in a savepoint; an error of the database itself ends the whole group."""
+        """Run one piece in a savepoint; an error that ends the transaction ends the whole group."""
         self._writer.execute("SAVEPOINT piece")
         result: Any = None
         problem: BaseException | None = None
         try:
             result = work(self._tx)
-        except sqlite3.OperationalError as error:
-            if not self._writer.in_transaction:
-                raise
-            logger.exception("a write failed and was rolled back")
-            problem = Unavailable(f"The database cannot be written: {error}")
         except BaseException as error:
-            problem = error
-        if problem is not None:
-            if not isinstance(problem, JobTasksError):
-                logger.error("a write failed and was rolled back", exc_info=problem)
+            problem = self._problem(error)
             self._writer.execute("ROLLBACK TO piece")
         self._writer.execute("RELEASE piece")
         return result, problem
 
-    def _abandon(self, group: list[Piece], error: sqlite3.Error) -> None:
+    def _problem(self, error: BaseException) -> BaseException:
+        """Return what the caller of a failed piece is told; what is our mistake is logged."""
+        if isinstance(error, sqlite3.Error) and is_about_storage(error):
+            if not self._writer.in_transaction:
+                raise error
+            self.pause.fail(str(error))
+            return Unavailable(f"The database cannot be written: {error}")
+        if not isinstance(error, JobTasksError):
+            logger.error("a write failed and was rolled back", exc_info=error)
+        return error
+
+    def _abandon(self, group: list[Piece], reason: str) -> None:
         """Roll back a group that could not be committed; nobody in it was answered yet."""
-        logger.error("the database could not be written: %s", error)
+        self.pause.fail(reason)
         if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
+            # When this fails, too, the next group's begin fails and comes here again.
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
         for _, future in group:
             if not future.done():
                 if not future.running():
                     future.set_running_or_notify_cancel()
-                future.set_exception(Unavailable(f"The database cannot be written: {error}"))
+                future.set_exception(Unavailable(f"The database cannot be written: {reason}"))
 
 
 def _nobody_counts(seconds: float, pieces: int) -> None:
