@@ -129,6 +129,6 @@ def test_conditions_that_follow_from_the_job() -> None:
 
 def test_conditions_must_tell_jobs_apart() -> None:
     """Repository and script are to be named."""
-    require_named(["script", "repository", "priority"])
+    require_named(iter(["script", "repository", "priority"]))
     with pytest.raises(Invalid, match="repository"):
         require_named(["script"])

@@ -160,6 +160,19 @@ def test_failed_is_set_when_the_last_attempt_has_ended(
     assert service.job(job).state == "Failed"
 
 
+@pytest.mark.rule("R17")
+def test_cancelled_twice_keeps_the_first_time(
+    service: LocalService, agent: SimulatedAgent
+) -> None:
+    """Another time is no change, what else the update says is taken; null cannot undo it."""
+    job = job_in(service, agent, "Cancelled")
+    now = change(service, job, cancelled_at="2031-01-01T00:00:00Z", priority=5)
+    assert (now.cancelled_at, now.priority) == (job.cancelled_at, 5)
+    for value in (None, "never"):
+        with pytest.raises(Invalid):
+            change(service, job, cancelled_at=value)
+
+
 @pytest.mark.rule("R17", "R32")
 def test_an_attempts_token_never_changes_a_job(
     service: LocalService, agent: SimulatedAgent

@@ -113,7 +113,8 @@ def own_filters(reuse: Reuse, job: Mapping[str, Any]) -> list[Any]:
 
 def require_named(names: Iterable[str]) -> None:
     """Raise `Invalid` unless the attributes that conditions name suffice to tell jobs apart."""
-    missing = [name for name in NAMED_ALWAYS if name not in set(names)]
+    named = set(names)
+    missing = [name for name in NAMED_ALWAYS if name not in named]
     if missing:
         raise Invalid(f"filters of find_or_create must name {' and '.join(missing)}")
 

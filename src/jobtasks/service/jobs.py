@@ -187,6 +187,8 @@ def update(
     job = access.own_job(ctx, caller, uuid, "change")
     if not job.managed or foreign_jobs.takes_over(job, attributes, whole=whole):
         return foreign_jobs.update(ctx, caller, job, attributes, whole=whole)
+    if job.state == JobState.CANCELLED and attributes.get("cancelled_at"):
+        attributes = _without_time(attributes)
     if _wants_cancel(job, attributes):
         rest = {name: attributes[name] for name in attributes if name not in STATE_ATTRIBUTES}
         job = cancel(ctx, caller, uuid, None)
@@ -199,6 +201,12 @@ def update(
     if given:
         _store_changes(ctx, caller, job, given)
     return show(ctx, caller, uuid)
+
+
+def _without_time(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return what an update of a cancelled job says besides when: the first time stands."""
+    resources.coerce(JOBS.attributes["cancelled_at"], attributes["cancelled_at"])
+    return {name: value for name, value in attributes.items() if name != "cancelled_at"}
 
 
 def _wants_cancel(job: JobRecord, attributes: dict[str, Any]) -> bool:
