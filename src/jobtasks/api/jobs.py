@@ -111,8 +111,12 @@ class Jobs(Collection[JobRecord]):
     async def lock(self, request: Request) -> Response:
         """Lock a queued job: a manager of the caller's own runs it from now on (R7b)."""
         uuid = request.path_params["uuid"]
-        names = self.selected(request, await self.arguments(request))
-        job = await self.edge.write(request, lambda ctx, caller: jobs.lock(ctx, caller, uuid))
+        body = await self.arguments(request)
+        names = self.selected(request, body)
+        key = key_of(request, msgspec.json.encode(body), self.edge.deliveries)
+        job = await self.edge.write_once(
+            request, key, lambda ctx, caller: jobs.lock(ctx, caller, uuid, key)
+        )
         return self.answer(job, names)
 
     async def show(self, request: Request) -> Response:

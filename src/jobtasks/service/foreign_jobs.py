@@ -11,6 +11,7 @@ from jobtasks.core.states import JobState
 from jobtasks.service import access, changes, setup
 from jobtasks.service.cancelling import cancel
 from jobtasks.service.context import Caller, Context, World
+from jobtasks.service.idempotency import Name, once
 from jobtasks.service.job_values import CHANGEABLE, FIXED, JOBS, checked, stored
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import JobRecord
@@ -85,12 +86,24 @@ def hand_over(ctx: Context, job: JobRecord) -> JobRecord:
     return job._replace(managed=0)
 
 
-def lock(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
-    """Lock a queued job and set it running: the caller's own manager runs it from now on.
+def lock(ctx: Context, caller: Caller, uuid: str, key: Name | None = None) -> JobRecord:
+    """Lock a queued job and set it running: the caller's own manager runs it from now on; once a
+    key (R22).
 
     Raises:
         Invalid: it is not queued, or locked already.
     """
+    return once(
+        ctx,
+        caller,
+        key,
+        lambda: _lock(ctx, caller, uuid),
+        lambda job: job.uuid,
+        lambda _: access.own_job(ctx, caller, uuid, "lock"),
+    )
+
+
+def _lock(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
     job = access.own_job(ctx, caller, uuid, "lock")
     if job.state != JobState.QUEUED or job.is_locked_by_uuid:
         held = f"{job.state}, locked by {job.is_locked_by_uuid or 'nobody'}"
