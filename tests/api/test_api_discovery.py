@@ -10,11 +10,9 @@ from starlette.routing import Route
 from tests.api.conftest import Api
 
 from jobtasks.api.app import routes_of
-from jobtasks.api.collection import BASE
 from jobtasks.api.discovery import describe
 from jobtasks.api.edge import Edge
 from jobtasks.api.meters import Meters
-from jobtasks.api.openapi import describe as describe_for_openapi
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.settings import Settings
 
@@ -45,7 +43,6 @@ def routes() -> list[Route]:
 
 
 PUBLISHED = describe(routes())
-OPENAPI = describe_for_openapi(routes())
 Method = dict[str, Any]
 
 
@@ -158,34 +155,6 @@ def test_every_schema_is_one_that_clients_can_take() -> None:
         if not name.endswith("List"):
             plural = "".join(f"_{c.lower()}" if c.isupper() else c for c in name)[1:] + "s"
             assert plural in PUBLISHED["resources"], "the client for Ruby would not start"
-
-
-@pytest.mark.rule("R42")
-def test_it_cannot_differ_from_the_table_and_from_openapi() -> None:
-    """The same resources with the same attributes, and the same calls with the same parameters."""
-    for resource in RESOURCES.values():
-        name = next(key for key in PUBLISHED["schemas"] if key.lower() == wanted(resource.singular))
-        attributes = set(resource.attributes)
-        assert set(PUBLISHED["schemas"][name]["properties"]) == attributes
-        assert set(OPENAPI["components"]["schemas"][name]["properties"]) == attributes
-    there = {
-        (verb.upper(), path): operation
-        for path, item in OPENAPI["paths"].items()
-        for verb, operation in item.items()
-        if path.removeprefix(f"{BASE}/").split("/")[0] in RESOURCES and verb != "patch"
-        if "application/json" in operation["responses"]["200"]["content"]
-        if "application/json" in operation.get("requestBody", {}).get("content", "application/json")
-    }
-    published = {(row["httpMethod"], f"{BASE}/{row['path']}"): row for _, _, row in methods()}
-    assert published.keys() == there.keys()
-    for call, row in published.items():
-        given = {item["name"] for item in there[call]["parameters"] if item["in"] != "header"}
-        assert set(row["parameters"]) == given, call
-        assert ("request" in row) == ("requestBody" in there[call]), call
-
-
-def wanted(singular: str) -> str:
-    return singular.replace("_", "")
 
 
 def test_what_answers_with_text_is_not_published() -> None:

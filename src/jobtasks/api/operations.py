@@ -103,6 +103,7 @@ LIST = (
     _query("distinct", {"type": "boolean", "default": False}, "Whether equal rows are shown once."),
     CLUSTER,
 )
+CASCADE = _query("cascade", {"type": "boolean"}, "Whether to cancel what `components` names, too.")
 DRY_RUN = _query("dry_run", {"type": "boolean"}, "Say what would happen; change nothing.")
 """Every call that changes something takes it."""
 REUSE = (
@@ -287,7 +288,7 @@ SPECIAL: Mapping[str, Details] = {
     f"POST {BASE}/jobs/{{uuid}}/lock": Details(JOB, parameters=(SELECT,)),
     f"POST {BASE}/jobs/{{uuid}}/cancel": Details(
         JOB,
-        parameters=(SELECT,),
+        parameters=(CASCADE, SELECT),
         body={
             "type": "object",
             "properties": {"reason": NULLABLE_TEXT, "cascade": {"type": "boolean"}},
