@@ -114,3 +114,56 @@ def test_bad_numbers_of_tasks(api: Api, text: str) -> None:
     job = api.job()["uuid"]
     answer = api.http.get(f"{BASE}/jobs/{job}/logs", params={"qsequences": text})
     assert (answer.status_code, "qsequences" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    "places", ["x", "[[1,1]]", "[[0,1,-0.5]]", '[["0",1,2]]', "[[-1,1,0]]", "[[4294967296,1,0]]"]
+)
+def test_bad_places(api: Api, places: str) -> None:
+    """422 that says what is expected."""
+    job = api.job()["uuid"]
+    answer = api.http.get(f"{BASE}/jobs/{job}/logs", params={"places": places})
+    assert (answer.status_code, "places" in answer.text) == (422, True)
+    answer = api.http.get(f"{BASE}/jobs/{job}/logs", params={"attempts": "some"})
+    assert (answer.status_code, "newest or all" in answer.text) == (422, True)
+
+
+@pytest.mark.rule("R13")
+def test_every_attempt_of_a_job_in_the_order_of_their_beginnings(api: Api) -> None:
+    """Page by page; what began since is asked for with the last answer's `after`."""
+    job = api.job(runtime_constraints={"max_attempts": 3})["uuid"]
+    node = api.node(slots=1)
+    path = f"jobs/{job}/attempts"
+    assert api.get(path) == {"items": [], "after": 0}
+    for number in (1, 2):
+        seed = node.next_assignment()
+        node.push_log(seed.attempt, frame(STDERR, b"try %d" % number), final=True)
+        node.end(seed.attempt, exit_code=number, log_bytes=5)
+    first = api.get(path, limit=1)
+    assert [item["number"] for item in first["items"]] == [1]
+    rest = api.get(path, after=first["after"])
+    assert [(item["number"], item["exit_code"]) for item in rest["items"]] == [(2, 2)]
+    assert rest["items"][0]["job_task_uuid"] == seed.task
+    assert api.get(path, after=rest["after"]) == {"items": [], "after": rest["after"]}
+    for parameters in ({"after": "x"}, {"after": "-1"}, {"limit": "y"}, {"after": "1" * 20}):
+        assert api.http.get(f"{BASE}/{path}", params=parameters).status_code == 422, parameters
+    frames = logs_of(api, job, attempts="all")
+    assert [data for mark, data in frames if mark != b"t"] == [b"try 1", b"try 2"]
+
+
+@pytest.mark.rule("R38")
+def test_a_log_that_grows_is_read_on(api: Api) -> None:
+    """From where an earlier answer ended; a frame that is not whole waits for its rest."""
+    job = api.job()["uuid"]
+    node = api.node()
+    seed = node.next_assignment()
+    node.sync()
+    one, two = frame(STDOUT, b"one"), frame(STDERR, b"two")
+    node.push_log(seed.attempt, one + two[:-1])
+    ((_, about), *frames) = logs_of(api, job, places="[[0,1,0]]")
+    assert (about["file_bytes"], frames) == (len(one), [(STDOUT, b"one")])
+    node.push_log(seed.attempt, two[-1:], offset=len(one + two) - 1)
+    ((_, about), *frames) = logs_of(api, job, places=f"[[0,1,{about['file_bytes']}],[7,1,0]]")
+    assert (about["file_bytes"], frames) == (len(one + two), [(STDERR, b"two")])
+    assert len(logs_of(api, job, places=f"[[0,1,{len(one + two) + 9}]]")) == 1
+    assert logs_of(api, job, places="[[0,2,0]]") == []

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,15 +184,18 @@ def test_a_newer_sync_takes_the_seat() -> None:
     asyncio.run(check())
 
 
-def test_a_wish_to_follow_is_told_once() -> None:
-    """And only for attempts that the agent runs."""
+def test_a_wish_to_follow_is_news_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the agent that runs the attempt; as long as somebody reads, it stays in the answers."""
 
     async def check() -> None:
         hub = Hub(asyncio.get_running_loop())
         hub.follow(7)
-        assert hub.take_follow([1, 2]) == []
-        assert hub.take_follow([7, 8]) == [7]
-        assert hub.take_follow([7, 8]) == []
+        assert (hub.followed([1, 2]), hub.take_news([1, 2])) == ([], False)
+        assert (hub.followed([7, 8]), hub.take_news([7, 8])) == ([7], True)
+        hub.follow(7)
+        assert (hub.followed([7, 8]), hub.take_news([7, 8])) == ([7], False)
+        monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+        assert hub.followed([7, 8]) == []
 
     asyncio.run(check())
 

@@ -132,7 +132,7 @@ def test_a_cancel_reaches_a_waiting_agent(api: Api) -> None:
         (Orders(1, stop=[Stop(1)]), True),
         (Orders(1, ask=[1]), True),
         (Orders(1, jobs_over=["x"]), True),
-        (Orders(1, follow=[1]), True),
+        (Orders(1, follow=[1]), False),
     ],
 )
 def test_what_is_worth_an_answer(orders: Orders, expected: bool) -> None:
@@ -221,7 +221,7 @@ def test_bad_parameters_of_a_log(logged: tuple[Api, str]) -> None:
 
 
 def test_reading_a_running_attempts_log_has_its_agent_push(api: Api) -> None:
-    """The agent's waiting sync is told once per reading."""
+    """The agent's waiting sync is told at once; later ones repeat it, and wait all the same."""
     api.job()
     node = api.node()
     seed = node.next_assignment()
@@ -231,7 +231,15 @@ def test_reading_a_running_attempts_log_has_its_agent_push(api: Api) -> None:
     assert api.http.get(f"{TASKS}/{seed.task}/log").status_code == 200
     thread.join(LIMIT_SECONDS)
     assert answers[0].follow == [seed.attempt]
-    assert node.sync().follow == []
+    assert node.sync().follow == [seed.attempt]
+    number = node.number + 1
+    thread, answers = in_background(lambda: node.sync(wait_seconds=LIMIT_SECONDS))
+    waiting(api, node, number)
+    assert api.http.get(f"{TASKS}/{seed.task}/log").status_code == 200
+    assert not answers, "an agent that knows is not told again"
+    node.number += 1
+    node.sync()
+    thread.join(LIMIT_SECONDS)
 
 
 @pytest.mark.rule("R32")

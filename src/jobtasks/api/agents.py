@@ -72,9 +72,10 @@ class Agents:
         """Return orders that say something; empty ones when it is time or a newer sync came."""
         until = arrived + min(message.wait_seconds, WAIT_SECONDS_MAX)
         while True:
-            orders.follow = self.edge.hub.take_follow(alive.attempt for alive in message.running)
+            orders.follow = self.edge.hub.followed(alive.attempt for alive in message.running)
+            has_news = self.edge.hub.take_news(orders.follow) or says_something(orders)
             left = until - time.monotonic()
-            if says_something(orders) or left <= 0 or bell.superseded or self.edge.hub.closing:
+            if has_news or left <= 0 or bell.superseded or self.edge.hub.closing:
                 return orders
             if not await bell.wait(left) or bell.superseded:
                 return orders
@@ -124,7 +125,10 @@ class Agents:
 
 
 def says_something(orders: Orders) -> bool:
-    """Return whether an agent has anything to do with these orders."""
+    """Return whether an agent has anything to do with these orders at once.
+
+    That a log is read is news once only: see `Hub.take_news`.
+    """
     return bool(
         orders.stale
         or orders.rejoin
@@ -133,5 +137,4 @@ def says_something(orders: Orders) -> bool:
         or orders.stop
         or orders.ask
         or orders.jobs_over
-        or orders.follow
     )

@@ -49,6 +49,8 @@ class Hub:
         self._bells: dict[str, set[Bell]] = {}
         self._seats: dict[int, tuple[int, Bell]] = {}
         self._follow: dict[int, float] = {}
+        self._untold: set[int] = set()
+        """Attempts whose agent does not know yet that somebody reads their logs."""
         self.closing = False
         """The process ends: nobody is to wait any more."""
 
@@ -94,16 +96,27 @@ class Hub:
 
     def follow(self, attempt: int) -> None:
         """Note that somebody reads the log of a running attempt; its agent is told soon."""
-        self._follow[attempt] = time.monotonic() + FOLLOW_SECONDS
-        self.ring(("nodes",))
+        now = time.monotonic()
+        is_news = self._follow.get(attempt, 0.0) <= now
+        self._follow[attempt] = now + FOLLOW_SECONDS
+        if is_news:
+            self._untold.add(attempt)
+            self.ring(("nodes",))
 
-    def take_follow(self, attempts: Iterable[int]) -> list[int]:
-        """Return which of `attempts` are read, each once per reading; forget wishes too old."""
+    def followed(self, attempts: Iterable[int]) -> list[int]:
+        """Return which of `attempts` are read; forget readings that are too old."""
         if not self._follow:
             return []
         now = time.monotonic()
         self._follow = {key: until for key, until in self._follow.items() if until > now}
-        return [attempt for attempt in attempts if self._follow.pop(attempt, None) is not None]
+        self._untold &= self._follow.keys()
+        return [attempt for attempt in attempts if attempt in self._follow]
+
+    def take_news(self, attempts: Iterable[int]) -> bool:
+        """Return whether an agent that runs `attempts` has to be told of a reading, once each."""
+        news = self._untold.intersection(attempts)
+        self._untold -= news
+        return bool(news)
 
     def close(self) -> None:
         """Send everyone home."""

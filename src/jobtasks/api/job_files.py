@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from jobtasks.core.states import AttemptState
 from jobtasks.core.timestamps import render_time
 from jobtasks.protocol.frames import TASK, frame
 from jobtasks.service import access, attachments, logs, tasks
+from jobtasks.service.context import Caller, Context
 from jobtasks.service.tasks import NewestAttempt
 
 BYTES = "application/octet-stream"
@@ -27,6 +28,8 @@ NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 WRITE_BYTES = 1024 * 1024
 """So much of an attachment is gathered before a thread writes it."""
 QSEQUENCE_MAX = 2**32 - 1
+T = TypeVar("T")
+_Count = Annotated[int, msgspec.Meta(ge=0, le=QSEQUENCE_MAX)]
 
 
 class JobFiles:
@@ -93,30 +96,62 @@ class JobFiles:
         return StreamingResponse(attachments.read(path), 200, headers, media_type=BYTES)
 
     async def logs(self, request: Request) -> Response:
-        """Answer with the logs of the newest attempts of many tasks, in frames."""
+        """Answer with the logs of attempts of many tasks, in frames."""
         uuid = request.path_params["uuid"]
-        wanted = _qsequences(request.query_params.get("qsequences"), self.settings.list_items_max)
-        found = await self.edge.read(
-            request, lambda ctx, caller: tasks.newest_attempts(ctx, caller, uuid, wanted)
-        )
+        wanted = _wanted(request.query_params, self.settings.list_items_max)
+        found = await self.edge.read(request, lambda ctx, caller: wanted.read(ctx, caller, uuid))
         for attempt in found:
             if attempt.state < AttemptState.ENDED:
                 self.edge.hub.follow(attempt.id)
-        frames = () if request.method == "HEAD" else _frames(self.edge.world.log_dir, uuid, found)
+        frames = _frames(self.edge.world.log_dir, uuid, found, wanted.starts)
+        if request.method == "HEAD":
+            frames = iter(())
         return StreamingResponse(frames, 200, NO_SNIFFING, media_type=BYTES)
 
 
-def _frames(log_dir: Path, job_uuid: str, attempts: list[NewestAttempt]) -> Iterator[bytes]:
+class _Wanted(NamedTuple):
+    """Which attempts' logs a call asks for."""
+
+    read: Callable[[Context, Caller, str], list[NewestAttempt]]
+    starts: Mapping[tuple[int, int], int] = {}
+    """How much of an attempt's log, given by (qsequence, number), the caller has: `file_bytes`."""
+
+
+def _wanted(parameters: Mapping[str, str], items_max: int) -> _Wanted:
+    places = parameters.get("places")
+    which = parameters.get("attempts") or "newest"
+    if which not in ("newest", "all"):
+        raise Invalid("attempts must be newest or all")
+    if places:
+        given = _numbers("places", places, list[tuple[_Count, _Count, int]], items_max)
+        starts = {(qsequence, number): max(start, 0) for qsequence, number, start in given}
+        named = list(starts)
+        return _Wanted(
+            lambda ctx, caller, uuid: tasks.named_attempts(ctx, caller, uuid, named), starts
+        )
+    text = parameters.get("qsequences")
+    chosen = _numbers("qsequences", text, list[_Count], items_max) if text else range(items_max)
+    read = tasks.all_attempts if which == "all" else tasks.newest_attempts
+    return _Wanted(lambda ctx, caller, uuid: read(ctx, caller, uuid, list(chosen)))
+
+
+def _frames(
+    log_dir: Path,
+    job_uuid: str,
+    attempts: list[NewestAttempt],
+    starts: Mapping[tuple[int, int], int],
+) -> Iterator[bytes]:
     """Yield for each attempt a frame about it, then its log as far as it is here."""
     for attempt in attempts:
         path = logs.path_in(log_dir, job_uuid, attempt.task_uuid, attempt.number)
+        start = starts.get((attempt.qsequence, attempt.number), 0)
         extent = logs.extent_of(path)
-        yield frame(TASK, msgspec.json.encode(_about(attempt, extent.output_bytes)))
-        if extent.file_bytes:
-            yield from logs.read_frames(path, extent.file_bytes)
+        yield frame(TASK, msgspec.json.encode(_about(attempt, extent)))
+        if extent.file_bytes > start:
+            yield from logs.read_frames(path, extent.file_bytes - start, start)
 
 
-def _about(attempt: NewestAttempt, stored_bytes: int) -> dict[str, Any]:
+def _about(attempt: NewestAttempt, extent: logs.Extent) -> dict[str, Any]:
     return {
         "job_task_uuid": attempt.task_uuid,
         "qsequence": attempt.qsequence,
@@ -124,7 +159,8 @@ def _about(attempt: NewestAttempt, stored_bytes: int) -> dict[str, Any]:
         "attempt": attempt.number,
         "state": AttemptState(attempt.state).word,
         "log_bytes": attempt.log_bytes,
-        "stored_bytes": stored_bytes,
+        "stored_bytes": extent.output_bytes,
+        "file_bytes": extent.file_bytes,
         "log_removed_at": attempt.log_removed_at and render_time(attempt.log_removed_at),
     }
 
@@ -133,16 +169,12 @@ def _digits(text: str) -> str:
     return text if text.isascii() and text.isdigit() else "0"
 
 
-def _qsequences(text: str | None, items_max: int) -> list[int]:
-    """Return the numbers of tasks that a request names; without any the first of the job."""
-    if not text:
-        return list(range(items_max))
+def _numbers(name: str, text: str, shape: type[list[T]], items_max: int) -> list[T]:
+    """Return the list of numbers that a parameter spells in JSON."""
     try:
-        numbers = msgspec.json.decode(text, type=list[int])
+        found = msgspec.json.decode(text, type=shape)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise Invalid("qsequences must be a JSON list of numbers") from None
-    if len(numbers) > items_max:
-        raise Invalid(f"qsequences must have at most {items_max} numbers")
-    if not all(0 <= number <= QSEQUENCE_MAX for number in numbers):
-        raise Invalid(f"qsequences are numbers from 0 to {QSEQUENCE_MAX}")
-    return numbers
+        raise Invalid(f"{name} must be a JSON list of numbers below {QSEQUENCE_MAX + 1}") from None
+    if len(found) > items_max:
+        raise Invalid(f"{name} must have at most {items_max} items")
+    return found

@@ -17,13 +17,28 @@ from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge
 from jobtasks.api.keys import key_of
 from jobtasks.api.parsing import Body
-from jobtasks.api.rendering import render_job, render_job_size, render_levels
+from jobtasks.api.rendering import (
+    render_job,
+    render_job_attempt,
+    render_job_size,
+    render_levels,
+)
 from jobtasks.core.errors import Invalid
 from jobtasks.core.filters import parse_filters, parse_query
-from jobtasks.core.resources import RESOURCES, as_boolean
+from jobtasks.core.resources import INTEGER_MAX, RESOURCES, as_boolean, is_digits
 from jobtasks.core.reuse import parse_reuse
 from jobtasks.core.states import FINAL, JobState
-from jobtasks.service import explain, foreign_jobs, jobs, listing, log_space, logs, scripts, sizes
+from jobtasks.service import (
+    explain,
+    foreign_jobs,
+    jobs,
+    listing,
+    log_space,
+    logs,
+    scripts,
+    sizes,
+    tasks,
+)
 from jobtasks.store.records import JobRecord
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -62,6 +77,7 @@ class Jobs(Collection[JobRecord]):
             Route(member + "/output", self.output, methods=["GET"]),
             Route(member + "/levels", self.levels, methods=["GET"]),
             Route(member + "/explain", self.explain, methods=["GET"]),
+            Route(member + "/attempts", self.attempts, methods=["GET"]),
             Route(member + "/sizes", self.sizes, methods=["GET"]),
         ]
 
@@ -156,7 +172,7 @@ class Jobs(Collection[JobRecord]):
         """Queue a failed or cancelled job again, whole or some of its tasks (R23)."""
         uuid = request.path_params["uuid"]
         body = await self.arguments(request)
-        tasks = _uuids(body.get("job_tasks"))
+        chosen = _uuids(body.get("job_tasks"))
         constraints = body.get("runtime_constraints")
         if constraints is not None and not isinstance(constraints, dict):
             raise Invalid("runtime_constraints must be a JSON object")
@@ -165,7 +181,7 @@ class Jobs(Collection[JobRecord]):
         job = await self.edge.write_once(
             request,
             key,
-            lambda ctx, caller: jobs.retry(ctx, caller, uuid, tasks, constraints, key),
+            lambda ctx, caller: jobs.retry(ctx, caller, uuid, chosen, constraints, key),
         )
         return self.answer(job, names)
 
@@ -193,6 +209,18 @@ class Jobs(Collection[JobRecord]):
         only_logs = await self.edge.in_thread(log_space.space_of, log_dir, uuids, log_space.LOG)
         others = max(0, files.bytes - only_logs.bytes)
         return json_answer(render_job_size(found, only_logs, others))
+
+    async def attempts(self, request: Request) -> Response:
+        """Answer with a job's attempts in the order in which they began, after a given place."""
+        uuid = request.path_params["uuid"]
+        items_max = self.settings.list_items_max
+        after = _count(request, "after", 0)
+        limit = min(_count(request, "limit", items_max), items_max)
+        found = await self.edge.read(
+            request, lambda ctx, caller: tasks.attempts_of_job(ctx, caller, uuid, after, limit)
+        )
+        last = found[-1].id if found else after
+        return json_answer({"items": [render_job_attempt(each) for each in found], "after": last})
 
     async def output(self, request: Request) -> Response:
         """Answer with the whole collated output (R20), page by page."""
@@ -229,6 +257,15 @@ def _wait_seconds(value: str | None) -> float:
     if not 0 <= seconds < float("inf"):
         raise Invalid("wait must be a number of seconds")
     return seconds
+
+
+def _count(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name)
+    if not text:
+        return default
+    if not is_digits(text) or not 0 <= int(text) <= INTEGER_MAX:
+        raise Invalid(f"{name} must be a number, from 0")
+    return int(text)
 
 
 def _uuids(value: Any) -> list[str] | None:

@@ -17,6 +17,7 @@ from jobtasks.core.filters import LIMIT_DEFAULT
 from jobtasks.core.resources import RESOURCES, Resource
 
 Json = dict[str, Any]
+CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 PLAIN = "text/plain"
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 BYTES = "application/octet-stream"
@@ -260,6 +261,30 @@ LOG_STATUSES = {206: "The part that Range names.", 416: "The range lies outside 
 QSEQUENCES = _query(
     "qsequences", TEXT, "A JSON list of numbers of tasks; the first of the job otherwise."
 )
+WHICH = _query("attempts", {"enum": ["newest", "all"]}, "Of each task; the newest otherwise.")
+PLACES = _query(
+    "places", TEXT, "A JSON list of [qsequence, number, file_bytes]: what follows in these logs."
+)
+AFTER = _query("after", {**COUNT, "maximum": 2**63 - 1}, "`after` of an earlier answer.")
+JOB_ATTEMPTS = schemas.items(
+    job_task_uuid=TEXT,
+    sequence=COUNT,
+    qsequence=COUNT,
+    number=COUNT,
+    state=TEXT,
+    node=NULLABLE_TEXT,
+    slot=COUNT,
+    assigned_at=TEXT,
+    started_at=NULLABLE_TEXT,
+    finished_at=NULLABLE_TEXT,
+    exit_code=NULLABLE_COUNT,
+    signal=NULLABLE_COUNT,
+    cause=NULLABLE_TEXT,
+    run_seconds={"type": ["number", "null"]},
+    log_bytes=COUNT,
+)
+JOB_ATTEMPTS["properties"]["after"] = COUNT
+JOB_ATTEMPTS["required"].append("after")
 WAIT = _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for the job's end.")
 _MESSAGE = Details(answer={}, media=MSGPACK, body={}, media_in=MSGPACK)
 
@@ -310,7 +335,10 @@ SPECIAL: Mapping[str, Details] = {
         media_in=BYTES,
     ),
     f"GET {BASE}/jobs/{{uuid}}/attachment": Details(TEXT, BYTES),
-    f"GET {BASE}/jobs/{{uuid}}/logs": Details(TEXT, BYTES, parameters=(QSEQUENCES,)),
+    f"GET {BASE}/jobs/{{uuid}}/logs": Details(TEXT, BYTES, parameters=(QSEQUENCES, WHICH, PLACES)),
+    f"GET {BASE}/jobs/{{uuid}}/attempts": Details(
+        JOB_ATTEMPTS, parameters=(AFTER, _query("limit", COUNT, "Attempts of a page."))
+    ),
     f"POST {BASE}/job_tasks": Details(
         {"anyOf": [TASK, CREATED]},
         parameters=CREATE,

@@ -18,6 +18,7 @@ from jobtasks.service.log_space import Space
 from jobtasks.service.sizes import JobSize
 from jobtasks.store.records import (
     AttemptRecord,
+    JobAttemptRecord,
     JobRecord,
     LevelRecord,
     NodeRecord,
@@ -281,6 +282,27 @@ def render_occupying(attempt: OccupyingRecord) -> dict[str, Any]:
         "memory_kib": attempt.memory_kib,
         "assigned_at": render_time(attempt.assigned_at),
         "started_at": _time(attempt.started_at),
+    }
+
+
+def render_job_attempt(attempt: JobAttemptRecord) -> dict[str, Any]:
+    """Return an attempt of a job: whose it is, when it ran, how it ended."""
+    return {
+        "job_task_uuid": attempt.task_uuid,
+        "sequence": attempt.sequence,
+        "qsequence": attempt.qsequence,
+        "number": attempt.number,
+        "state": AttemptState(attempt.state).word,
+        "node": attempt.node,
+        "slot": attempt.slot,
+        "assigned_at": render_time(attempt.assigned_at),
+        "started_at": _time(attempt.started_at),
+        "finished_at": _time(attempt.ended_at),
+        "exit_code": attempt.exit_code,
+        "signal": attempt.signal,
+        "cause": attempt.cause,
+        "run_seconds": attempt.run_seconds,
+        "log_bytes": attempt.log_bytes,
     }
 
 

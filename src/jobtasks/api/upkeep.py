@@ -12,7 +12,7 @@ from starlette.routing import Route
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collecting import Collected, Collector
 from jobtasks.api.collection import BASE
-from jobtasks.api.edge import Edge, now
+from jobtasks.api.edge import Edge, is_rehearsal, now
 from jobtasks.api.housekeeping import measure
 from jobtasks.api.parsing import read_arguments
 from jobtasks.core.errors import Invalid
@@ -50,6 +50,7 @@ class Upkeep:
         self._edge.glance(request, lambda ctx, caller: access.require_admin(caller, "remove that"))
         given = await read_arguments(request, self._edge.world.settings)
         before, is_dry, shrinks = _asked(given, retention.limits(now(), self._edge.world.settings))
+        is_dry = is_dry or is_rehearsal(request)
         sizes_before = await self._sizes(request)
         collector = Collector(self._edge, before, SECONDS_MAX)
         found = await (collector.look() if is_dry else collector.collect(thoroughly=True))

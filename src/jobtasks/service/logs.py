@@ -134,9 +134,10 @@ def extent_of(path: Path) -> Extent:
     return Extent(size, output)
 
 
-def read_frames(path: Path, file_bytes: int) -> Iterator[bytes]:
-    """Yield the first bytes of a log's file as it is, in pieces."""
+def read_frames(path: Path, file_bytes: int, start: int = 0) -> Iterator[bytes]:
+    """Yield `file_bytes` of a log's file as it is, from `start` on, in pieces."""
     with path.open("rb") as file:
+        file.seek(start)
         while file_bytes and (piece := file.read(min(file_bytes, PIECE_BYTES))):
             file_bytes -= len(piece)
             yield piece

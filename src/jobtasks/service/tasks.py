@@ -15,15 +15,18 @@ from jobtasks.service.context import Caller, Context
 from jobtasks.service.creation import BulkCreated
 from jobtasks.service.idempotency import Name, once
 from jobtasks.service.ledger import Ledger
-from jobtasks.store.records import AttemptRecord, JobRecord, TaskRecord
+from jobtasks.store.records import AttemptRecord, JobAttemptRecord, JobRecord, TaskRecord
 
 __all__ = [
     "BulkCreated",
+    "all_attempts",
     "attempt",
     "attempts",
+    "attempts_of_job",
     "create",
     "create_many",
     "delete",
+    "named_attempts",
     "newest_attempts",
     "show",
     "update",
@@ -175,7 +178,7 @@ def attempts(ctx: Context, caller: Caller, uuid: str) -> list[AttemptRecord]:
 
 
 class NewestAttempt(NamedTuple):
-    """The newest attempt of one task, as far as its log is concerned."""
+    """An attempt, of many tasks the newest of each, as far as its log is concerned."""
 
     id: int
     task_uuid: str
@@ -195,6 +198,36 @@ def newest_attempts(
     job = access.visible_job(ctx, caller, job_uuid)
     ids = [task_id(job.id, number) for number in qsequences]
     return ctx.tx.all(NewestAttempt, "attempts_newest", task_ids=json.dumps(ids))
+
+
+def all_attempts(
+    ctx: Context, caller: Caller, job_uuid: str, qsequences: list[int]
+) -> list[NewestAttempt]:
+    """Return every attempt of these tasks of a job, task after task, first to last."""
+    job = access.visible_job(ctx, caller, job_uuid)
+    ids = [task_id(job.id, number) for number in qsequences]
+    return ctx.tx.all(NewestAttempt, "attempts_of_tasks", task_ids=json.dumps(ids))
+
+
+def named_attempts(
+    ctx: Context, caller: Caller, job_uuid: str, named: list[tuple[int, int]]
+) -> list[NewestAttempt]:
+    """Return the attempts of a job that are named by (qsequence, number), in this order."""
+    job = access.visible_job(ctx, caller, job_uuid)
+    pairs = [(task_id(job.id, qsequence), number) for qsequence, number in named]
+    return ctx.tx.all(NewestAttempt, "attempts_named", named=json.dumps(pairs))
+
+
+def attempts_of_job(
+    ctx: Context, caller: Caller, job_uuid: str, after: int, limit: int
+) -> list[JobAttemptRecord]:
+    """Return at most `limit` attempts of a job, in the order in which they began.
+
+    `after` is the id of the last one that is known already: so a reader goes on where it was,
+    and looks at new rows only.
+    """
+    job = access.visible_job(ctx, caller, job_uuid)
+    return ctx.tx.all(JobAttemptRecord, "attempts_of_job", job_id=job.id, after=after, limit=limit)
 
 
 def attempt(ctx: Context, caller: Caller, uuid: str, number: int | None) -> AttemptRecord:

@@ -119,6 +119,27 @@ class AttemptRecord(NamedTuple):
     """Set when the log is not kept any more."""
 
 
+class JobAttemptRecord(NamedTuple):
+    """One attempt of a job, with its task's place."""
+
+    id: int
+    qsequence: int
+    sequence: int
+    task_uuid: str
+    number: int
+    state: int
+    node: str
+    slot: int
+    assigned_at: int
+    started_at: int | None
+    ended_at: int | None
+    cause: str | None
+    exit_code: int | None
+    signal: int | None
+    run_seconds: float | None
+    log_bytes: int
+
+
 class LevelRecord(NamedTuple):
     """How many tasks of one sequence are where."""
 
