@@ -161,9 +161,7 @@ def test_failed_is_set_when_the_last_attempt_has_ended(
 
 
 @pytest.mark.rule("R17")
-def test_cancelled_twice_keeps_the_first_time(
-    service: LocalService, agent: SimulatedAgent
-) -> None:
+def test_cancelled_twice_keeps_the_first_time(service: LocalService, agent: SimulatedAgent) -> None:
     """Another time is no change, what else the update says is taken; null cannot undo it."""
     job = job_in(service, agent, "Cancelled")
     now = change(service, job, cancelled_at="2031-01-01T00:00:00Z", priority=5)
