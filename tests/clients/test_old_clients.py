@@ -196,3 +196,15 @@ def test_every_spelling_of_a_token(site: Site, http: httpx.Client, scheme: str, 
             nobody.post(path, data={"api_token": secret, "_method": "GET"}),
         ]
     assert [given(answer)["uuid"] for answer in answers] == [user["uuid"]] * 3
+
+
+def test_case_9_122_uuids_are_given_by_the_server(http: httpx.Client, site: Site) -> None:
+    """Nobody else gives one, administrators included."""
+    _, token = new_user(http)
+    work = {"command": ["true"], "runtime_constraints": NOWHERE}
+    with site.http(token["api_token"]) as user:
+        for client in (user, http):
+            for uuid in ("zzzzz-8i9sb-000000000000001", "zzzzz-tpzed-000000000000001", "mine"):
+                answer = client.post(f"{BASE}/jobs", json={"job": {**work, "uuid": uuid}})
+                assert answer.status_code == 422, uuid
+                assert "uuid" in answer.json()["errors"][0]
