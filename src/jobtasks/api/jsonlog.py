@@ -33,10 +33,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Send everything from INFO on to stderr; of the HTTP server only warnings."""
+    """Send everything from INFO on to stderr; of HTTP server and client only warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("uvicorn", "httpx"):
+        # httpx names whole addresses, whose paths may be secrets of receivers.
+        logging.getLogger(name).setLevel(logging.WARNING)

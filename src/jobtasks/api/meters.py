@@ -47,6 +47,8 @@ class Meters:
         """By method, pattern of the address, status."""
         self.attempts_ended: Counter[str] = Counter()
         """By cause."""
+        self.notices: Counter[str] = Counter()
+        """By outcome of a try."""
         self.lease_renewals = 0
         self.log_bytes = 0
         """Of attempts' logs, as they arrived, repeated pieces included."""
@@ -73,6 +75,8 @@ class Meters:
             for name, label, amount in measured:
                 if name == "attempts_ended":
                     self.attempts_ended[label] += int(amount)
+                elif name == "notices":
+                    self.notices[label] += int(amount)
                 elif name == "claim_seconds":
                     self.claims.observe(amount)
                 elif name == "lease_renewals":

@@ -75,6 +75,11 @@ def _of_census(found: Census) -> Iterator[str]:
         ("jobtasks_nodes_live", "Nodes whose agent is heard.", found.nodes_live),
         ("jobtasks_slots_live", "Slots of these nodes.", found.slots_live),
         (
+            "jobtasks_notifications_waiting",
+            "Notifications that were not delivered yet.",
+            found.notices_waiting,
+        ),
+        (
             "jobtasks_oldest_queued_job_seconds",
             "Since the oldest queued job was created; 0 when none is.",
             found.oldest_job_seconds,
@@ -93,6 +98,10 @@ def _of_meters(meters: Meters) -> Iterator[str]:
     ended = _by("cause", sorted(meters.attempts_ended.copy().items()))
     name = "jobtasks_attempts_ended_total"
     yield from _family(name, "counter", "Attempts that ended, by cause.", ended)
+    told = _by("outcome", sorted(meters.notices.copy().items()))
+    name = "jobtasks_notifications_total"
+    text = "Tries to tell somebody of a job's end, by outcome."
+    yield from _family(name, "counter", text, told)
     counters = (
         ("jobtasks_lease_renewals_total", "Syncs that renewed leases.", meters.lease_renewals),
         ("jobtasks_log_bytes_total", "Bytes of attempts' logs that arrived.", meters.log_bytes),

@@ -37,9 +37,11 @@ from jobtasks.api.listeners import (
 )
 from jobtasks.api.manager import manage
 from jobtasks.api.node import EmbeddedNode
+from jobtasks.api.notifier import Notifier, read_secret
 from jobtasks.api.state_dir import StartRefused, StateDir
 from jobtasks.core.errors import JobTasksError
 from jobtasks.core.identifiers import UuidMaker
+from jobtasks.core.notifying import NOBODY, Notifying
 from jobtasks.core.settings import Settings
 from jobtasks.engines.local import keeper_command
 from jobtasks.protocol.messages import Trust
@@ -85,6 +87,10 @@ class ServeOptions:
     """Listen without TLS where others can read along, too."""
     tls: TlsOptions | None = None
     """Where and how to accept https beside plain http."""
+    notifying: Notifying = NOBODY
+    """Who is told of the ends of jobs."""
+    notify_secret_file: Path | None = None
+    """Holds what notifications are signed with; None: one of our own."""
 
 
 def serve(options: ServeOptions, settings: Settings | None = None) -> int:
@@ -194,6 +200,7 @@ class ServerProcess:
         self._listener = listener
         self._secure = secure
         self._stop = asyncio.Event()
+        self._notify_secret = self._secret_of_notices()
 
     async def run(self) -> None:
         """Serve until told to stop, then end in good order."""
@@ -216,7 +223,15 @@ class ServerProcess:
             external_url=self._external_url(),
             trust=self._trust(),
             manages=self._options.manager,
+            notifying=self._options.notifying,
         )
+
+    def _secret_of_notices(self) -> bytes:
+        """Return what POSTs are signed with, the given file's or one of our own; b"": none is."""
+        plan, path = self._options.notifying, self._options.notify_secret_file
+        if path is not None:
+            return read_secret(path)
+        return self._state.notify_secret() if plan.url or plan.allowed else b""
 
     def _external_url(self) -> str:
         if self._options.external_url:
@@ -237,6 +252,7 @@ class ServerProcess:
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         managing = asyncio.create_task(manage(edge))
         keeping_house = asyncio.create_task(keep_house(edge))
+        telling = asyncio.create_task(Notifier(edge, self._notify_secret).run())
         while not http.started and not serving.done():
             await asyncio.sleep(0.001)
         url = local_url(self._listener)
@@ -258,6 +274,7 @@ class ServerProcess:
         self._state.forget_url()
         await managing
         await keeping_house
+        await telling
         logger.info("ended in good order")
 
     async def _renew(self, world: World) -> None:

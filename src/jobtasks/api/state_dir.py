@@ -76,6 +76,10 @@ class StateDir:
         """Return the token of the admin or of agents; made once."""
         return self._kept(f"{role}.token", lambda: make_token(secrets.randbelow))
 
+    def notify_secret(self) -> bytes:
+        """Return what notifications are signed with; made once."""
+        return self._kept("notify.secret", lambda: secrets.token_hex(KEY_BYTES)).encode()
+
     def write_url(self, url: str, secure_url: str | None = None) -> None:
         """Say where the server serves: to clients, and to the embedded node."""
         self.forget_url()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,9 +11,11 @@ import click
 from jobtasks.api.listeners import TlsOptions
 from jobtasks.cli.durations import Duration
 from jobtasks.cli.embedded import end_with_parent
+from jobtasks.cli.notifying import notify_options
 from jobtasks.cli.options import Assignment, ListenAddress, ServerAddress, state_option
 from jobtasks.cli.state import StateDirectory
 from jobtasks.cli.tls import tls_options
+from jobtasks.core.notifying import Notifying
 from jobtasks.core.settings import Settings
 
 
@@ -82,6 +85,7 @@ def retaining(
     type=Duration(),
     help="Remove the logs of jobs so long after their end. By default with the job.",
 )
+@notify_options
 @click.option(
     "--setting",
     "settings",
@@ -104,6 +108,8 @@ def command(
     pass_env: tuple[str, ...],
     retain_jobs: float | None,
     retain_logs: float | None,
+    notifying: Notifying,
+    notify_secret_file: Path | None,
     settings: Settings,
     parent: int | None,
 ) -> int:
@@ -130,6 +136,8 @@ def command(
             external_url=external_url,
             tls=tls,
             allow_plain_http=allow_plain_http,
+            notifying=notifying,
+            notify_secret_file=notify_secret_file,
         ),
         retaining(settings, retain_jobs, retain_logs),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from jobtasks.core.errors import Invalid
+from jobtasks.core.notifying import check_address
 
 KIB_PER_MIB = 1024
 
@@ -35,6 +36,8 @@ class Constraints(msgspec.Struct, frozen=True, omit_defaults=True):
     on_failure: str | None = None
     output: str | None = None
     manager: str | None = None
+    notify_url: str | None = None
+    """Called when the job is over (core/notifying.py)."""
 
 
 class Needs(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -174,6 +177,12 @@ def _one_of(*words: str) -> Rule:
     return rule
 
 
+def _address(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be an address, not {_shown(value)}")
+    return check_address(value)
+
+
 def _refuse(reason: str) -> Rule:
     def rule(value: Any) -> None:
         raise ValueError(reason)
@@ -211,6 +220,7 @@ JOB_RULES: dict[str, Rule] = {
     "on_failure": _one_of("finish", "cancel", "continue"),
     "output": _one_of("all", "last"),
     "manager": _one_of("jobtasks", "external"),
+    "notify_url": _address,
 }
 TASK_RULES: dict[str, Rule] = {
     **LIMIT_RULES,
@@ -218,6 +228,7 @@ TASK_RULES: dict[str, Rule] = {
     "on_failure": _refuse("belongs to the job"),
     "output": _refuse("belongs to the job"),
     "manager": _refuse("belongs to the job"),
+    "notify_url": _refuse("belongs to the job"),
 }
 
 

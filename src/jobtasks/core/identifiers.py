@@ -15,8 +15,9 @@ TYPES = {
     "node": "7ekkf",
     "token": "gj3su",
     "log": "57u5n",
+    "notice": "notic",
 }
-"""The middle part of a UUID by kind of resource, as every Arvados site has it."""
+"""The middle part of a UUID by kind of resource, as every Arvados site has it but for notices."""
 
 UUID_PATTERN = re.compile(r"[0-9a-z]{5}-[0-9a-z]{5}-[0-9a-z]{15}")
 ATTEMPT_TOKEN = re.compile(r"a([0-9a-f]{11})[0-9a-f]{38}")

@@ -81,6 +81,14 @@ class Settings:
     """Part of a job's output kept in its attribute (R20)."""
     log_bytes_max: int = 64 * 1024 * 1024
     """Log of one attempt (R38)."""
+    notify_seconds: float = 30.0
+    """How long one try to tell somebody of a job's end may take."""
+    notify_delay_seconds: float = 5.0
+    """Before the second try; doubled each time."""
+    notify_delay_seconds_max: float = 3600.0
+    """The longest time between two tries."""
+    notify_give_up_seconds: float = 86400.0
+    """From a job's end on, how long it is tried to tell of it."""
     retain_jobs_seconds: float = 0.0
     """How long a job is kept after its end; 0: for ever."""
     retain_logs_seconds: float = 0.0

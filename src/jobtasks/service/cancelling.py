@@ -11,7 +11,7 @@ from jobtasks.core.errors import Invalid
 from jobtasks.core.identifiers import is_uuid
 from jobtasks.core.retry import Cause
 from jobtasks.core.states import JobState
-from jobtasks.service import access, ends
+from jobtasks.service import access, ends, notices
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import JobRecord
@@ -58,6 +58,7 @@ def _cancel(ctx: Context, caller: Caller, job: JobRecord, reason: str | None) ->
     ):
         raise Invalid(f"State invalid change from {job.state} to {JobState.CANCELLED.value}")
     _close_attempts(ctx, job, log)
+    notices.note_end(ctx, job)
     ctx.wake.update({"nodes", job.uuid})
 
 

@@ -56,6 +56,8 @@ class Census:
     attempts_live: int
     nodes_live: int
     slots_live: int
+    notices_waiting: int
+    """Notifications that were not delivered yet."""
     oldest_job_seconds: float
     """Since the oldest queued job was created; 0 when none is."""
     oldest_task_seconds: float
@@ -86,6 +88,7 @@ def take(ctx: Context, caller: Caller) -> Census:
         attempts_live=totals.live,
         nodes_live=size.nodes,
         slots_live=size.slots,
+        notices_waiting=int(ctx.tx.value("notices_waiting")),
         oldest_job_seconds=_age(ctx, "census_oldest_job"),
         oldest_task_seconds=_age(ctx, "census_oldest_task"),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobtasks.core.identifiers import UuidMaker
+from jobtasks.core.notifying import NOBODY, Notifying
 from jobtasks.core.settings import Settings
 from jobtasks.protocol.messages import Trust
 from jobtasks.store.base import Tx
@@ -33,6 +34,8 @@ class World:
     configured, else as it listens; never what a request says."""
     trust: Trust | None = None
     """What agents hand on to tasks; None: tasks call the server as their agent does."""
+    notifying: Notifying = NOBODY
+    """Who is told of the ends of jobs."""
     engine: str = "local"
     manages: bool = True
     """Whether our manager runs jobs; else every new job is foreign (R7b)."""

@@ -6,6 +6,7 @@ import json
 from typing import NamedTuple
 
 from jobtasks.core.states import JobState
+from jobtasks.service import notices
 from jobtasks.service.context import Context
 from jobtasks.store.records import JobRecord
 
@@ -49,6 +50,7 @@ def finish(ctx: Context, job_id: int, state: JobState) -> None:
         output_truncated=truncated,
         log=log,
     )
+    notices.note_end(ctx, job)
     ctx.wake.add(job.uuid)
     ctx.wake.add("nodes")
 

@@ -10,7 +10,7 @@ import msgspec
 from jobtasks.core import constraints as rules
 from jobtasks.core.errors import Invalid
 from jobtasks.core.states import BatchState, JobState, TaskState
-from jobtasks.service import access, creation, shapes
+from jobtasks.service import access, creation, notices, shapes
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.idempotency import Name, once
 from jobtasks.store.records import JobRecord, TaskRecord
@@ -84,7 +84,7 @@ def _retry(
     merged = job.runtime_constraints
     if task_uuids is None and constraints:
         merged = _merge(ctx, job.runtime_constraints, constraints)
-        shapes.job_constraints(merged)
+        notices.check_target(ctx, shapes.job_constraints(merged).notify_url)
     ctx.tx.run(
         "job_requeue",
         job_id=job.id,

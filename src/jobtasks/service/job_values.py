@@ -10,7 +10,7 @@ import msgspec
 from jobtasks.core import constraints, reuse
 from jobtasks.core.errors import Invalid
 from jobtasks.core.resources import RESOURCES, Attribute, Kind, coerce
-from jobtasks.service import creation, scripts, shapes
+from jobtasks.service import creation, notices, scripts, shapes
 from jobtasks.service.context import Context
 
 JOBS = RESOURCES["jobs"]
@@ -33,6 +33,8 @@ def stored(ctx: Context, attribute: Attribute, value: Any) -> Any:
         return creation.command_text(ctx, value)
     if attribute.kind is Kind.OBJECT:
         given = {} if value in (None, "") else coerce(attribute, value)
+        if attribute.name == "runtime_constraints":
+            notices.check_target(ctx, given.get("notify_url"))
         return creation.object_text(ctx, attribute.name, given)
     result = coerce(attribute, value)
     if attribute.name == "priority":
