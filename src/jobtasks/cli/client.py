@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar
 
@@ -116,6 +116,29 @@ class Client:
 
         self._repeated(copy_rest)
         target.flush()
+
+    def stream(self, path: str, take: Callable[[Iterator[bytes]], None], **query: Any) -> None:
+        """GET bytes and give them to `take` as they come; anew when they break off."""
+
+        def take_all() -> None:
+            with self._http.stream("GET", self._url(path), **self._arguments(query, None)) as got:
+                _check(got)
+                take(got.iter_bytes())
+
+        self._repeated(take_all)
+
+    def put(self, path: str, source: BinaryIO) -> Any:
+        """PUT what is in a file, from its begin; the answer's JSON value. Repeated if need be."""
+
+        def send() -> Any:
+            source.seek(0)
+            arguments = {**self._arguments({}, None), "content": source}
+            del arguments["json"]
+            answer = self._http.put(self._url(path), **arguments)
+            _check(answer)
+            return answer.json()
+
+        return self._repeated(send)
 
     def _json(self, method: str, path: str, query: dict[str, Any], body: Any) -> Any:
         answer = self._http.request(method, self._url(path), **self._arguments(query, body))

@@ -19,6 +19,7 @@ from jobtasks.core.errors import JobTasksError
 
 COMMANDS = {
     "run": "Run a job here and now, with progress; print its output.",
+    "map": "Run a command for each of many items, here and now.",
     "submit": "Give a job to a server; print its uuid.",
     "wait": "Wait until a job has ended.",
     "job": "Look at jobs; cancel or retry them.",

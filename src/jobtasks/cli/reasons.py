@@ -37,6 +37,12 @@ def why_queued(client: Client, job: str) -> str | None:
     return None if text is None or _has_started(reasons) else printable(text)
 
 
+def why_idle(client: Client, job: str) -> str | None:
+    """What no passing of time will change, in one line, why no task of a job runs; or None."""
+    reasons = client.get(f"/jobs/{job}/explain")["reasons"]
+    return next((printable(row["text"]) for row in reasons if row["code"] in KEEPS_QUEUED), None)
+
+
 def _has_started(reasons: list[dict[str, Any]]) -> bool:
     """Only what is said of a running job counts tasks."""
     return any("tasks" in reason["details"] for reason in reasons)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import click
 
 from jobtasks.cli.client import Client
 from jobtasks.cli.description import CommandAfterDashes, describes_a_job, job_body
-from jobtasks.cli.embedded import EmbeddedServer
 from jobtasks.cli.failures import explain_failure
+from jobtasks.cli.hosting import leaving_on_ctrl_c, some_server
 from jobtasks.cli.options import state_option
 from jobtasks.cli.problems import OF_STATE, ExitCode, Problem
 from jobtasks.cli.progress import Meter, meter
 from jobtasks.cli.reasons import why_queued
 from jobtasks.cli.selectors import JOB, resolve
-from jobtasks.cli.servers import RUN_PATIENCE_SECONDS, address_of_environment, answers, connect
 from jobtasks.cli.state import StateDirectory
 from jobtasks.cli.waiting import wait_for_end
 
@@ -52,26 +47,14 @@ def command(
     elif parameters or constraints or input_path:
         raise click.UsageError("--resume takes up a job as it is: without -p, -c, --input.")
     shown = meter(sys.stderr)
-    with _server(state, shown) as (client, is_ours):
+    with some_server(state, shown.say) as (client, is_ours):
         job_uuid = _create(client, body) if body else _unfinished(client, script, state)
         state.remember_run(job_uuid)
-        with _leaving_on_ctrl_c(job_uuid, state, is_ours):
+        with leaving_on_ctrl_c(f"jobtasks run --resume{state.option}", is_ours):
             job = _follow(client, job_uuid, shown)
             exit_code = _report(client, job, state)
     state.forget_run()
     return exit_code
-
-
-@contextmanager
-def _server(state: StateDirectory, shown: Meter) -> Iterator[tuple[Client, bool]]:
-    """A client of the server of the environment, else of the state directory, else of our own."""
-    if address_of_environment(state) or answers(state):
-        with connect(state, RUN_PATIENCE_SECONDS, shown.say) as client:
-            yield client, False
-        return
-    with EmbeddedServer(state) as server:
-        with Client(server.address, RUN_PATIENCE_SECONDS, shown.say) as client:
-            yield client, True
 
 
 def _create(client: Client, body: dict[str, Any]) -> str:
@@ -123,24 +106,3 @@ def _report(client: Client, job: dict[str, Any], state: StateDirectory) -> ExitC
     else:
         click.echo(f"job {job['uuid']} was cancelled", err=True)
     return exit_code
-
-
-@contextmanager
-def _leaving_on_ctrl_c(job_uuid: str, state: StateDirectory, is_ours: bool) -> Iterator[None]:
-    """Ctrl-C and TERM leave the job, and say how to take it up again."""
-    earlier = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        resume = f"jobtasks run --resume{state.option}"
-        if is_ours:
-            click.echo(f"\nstopping; the job stays. Go on with: {resume}", err=True)
-        else:
-            click.echo(f"\nthe job goes on at its server. Watch it with: {resume}", err=True)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

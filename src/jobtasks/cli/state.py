@@ -66,16 +66,20 @@ class StateDirectory:
     @property
     def last_run(self) -> str:
         """The job that an interrupted ``run`` left; empty when there is none."""
-        return self._line("last-run")
+        return self.last_of("run")
 
-    def remember_run(self, job_uuid: str) -> None:
-        """``run --resume`` shall find this job."""
+    def last_of(self, command: str) -> str:
+        """The job that an interrupted `command` left; empty when there is none."""
+        return self._line(f"last-{command}")
+
+    def remember_run(self, job_uuid: str, command: str = "run") -> None:
+        """``--resume`` of `command` shall find this job."""
         self.make()
-        (self.path / "last-run").write_text(f"{job_uuid}\n")
+        (self.path / f"last-{command}").write_text(f"{job_uuid}\n")
 
-    def forget_run(self) -> None:
+    def forget_run(self, command: str = "run") -> None:
         """The run has ended; nothing is left to resume."""
-        (self.path / "last-run").unlink(missing_ok=True)
+        (self.path / f"last-{command}").unlink(missing_ok=True)
 
     def _line(self, name: str) -> str:
         try:

@@ -8,7 +8,7 @@ stores it as it came and reads it back by stream.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 HEADER = struct.Struct(">cI")
@@ -30,3 +30,19 @@ def read_frames(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     while len(header := file.read(HEADER.size)) == HEADER.size:
         stream, length = HEADER.unpack(header)
         yield stream, file.read(length)
+
+
+def parse_frames(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Do the same for bytes that come in pieces of any size; a frame cut off is left out."""
+    rest = b""
+    for piece in pieces:
+        rest += piece
+        start = 0
+        while start + HEADER.size <= len(rest):
+            stream, length = HEADER.unpack_from(rest, start)
+            end = start + HEADER.size + length
+            if end > len(rest):
+                break
+            yield stream, rest[start + HEADER.size : end]
+            start = end
+        rest = rest[start:]
