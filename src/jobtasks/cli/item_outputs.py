@@ -147,7 +147,7 @@ class ItemOutputs:
         return missing
 
     def _is_whole(self, about: dict[str, Any]) -> bool:
-        if about["stored_bytes"] >= about["log_bytes"]:
+        if about["stored_bytes"] >= about["log_bytes"] or about.get("log_removed_at"):
             return True
         now = time.monotonic()
         since = self._missing_since.setdefault(about["qsequence"], now)

@@ -26,6 +26,7 @@ from jobtasks.cli.output import printable
 from jobtasks.cli.problems import OF_STATE, ExitCode, Problem
 from jobtasks.cli.progress import Level, Lines, Meter, meter
 from jobtasks.cli.reasons import why_idle
+from jobtasks.cli.selectors import JOB, resolve
 from jobtasks.cli.servers import address_of_environment
 from jobtasks.cli.sizes import Size
 from jobtasks.cli.state import StateDirectory
@@ -222,7 +223,7 @@ def _run(
     shown = shown or Quiet(sys.stderr)
     options = ("--slots", str(slots)) if slots else ()
     with some_server(state, shown.say, *options) as (client, is_ours):
-        job_uuid = _create(client, *new) if new else _unfinished(named, state)
+        job_uuid = _create(client, *new) if new else _unfinished(client, named, state)
         state.remember_run(job_uuid, "map")
         with leaving_on_ctrl_c(f"jobtasks map --resume{state.option}", is_ours):
             job = _follow(client, job_uuid, keep_order, shown)
@@ -243,13 +244,14 @@ def _create(client: Client, body: dict[str, Any], tasks: BinaryIO) -> str:
     return job_uuid
 
 
-def _unfinished(named: str | None, state: StateDirectory) -> str:
-    job_uuid = named or state.last_of("map")
-    if not job_uuid:
+def _unfinished(client: Client, named: str | None, state: StateDirectory) -> str:
+    """The job to resume: the named one, else the one that the last map left."""
+    name = named or state.last_of("map")
+    if not name:
         raise Problem(
             "no map is left to resume", "`jobtasks job list` shows all jobs", ExitCode.NOT_FOUND
         )
-    return job_uuid
+    return resolve(client, JOB, name)
 
 
 def _follow(client: Client, job_uuid: str, keep_order: bool, shown: Meter) -> dict[str, Any]:
