@@ -147,8 +147,20 @@ def test_states_of_a_foreign_job(service: LocalService) -> None:
         with pytest.raises(Invalid):
             change(service, job, **body)
     assert change(service, job, description="late").description == "late"
+    assert service.call(jobs.output_page, job.uuid, None) == (["42"], None)
     with pytest.raises(Invalid, match="manager of its own"):
         service.call(jobs.retry, job.uuid, None, None)
+
+
+@pytest.mark.rule("R7b", "R20")
+def test_the_outputs_of_tasks_stand_in_for_a_missing_one(service: LocalService) -> None:
+    """Until the job's manager has written an output of its own."""
+    job = running(service)
+    for output in ("a", None, "b"):
+        service.call(tasks.create, {"job_uuid": job.uuid, "success": True, "output": output})
+    assert service.call(jobs.output_page, job.uuid, None) == (["a\n", "b\n"], None)
+    change(service, job, output="c")
+    assert service.call(jobs.output_page, job.uuid, None) == (["c"], None)
 
 
 @pytest.mark.rule("R17", "R21")

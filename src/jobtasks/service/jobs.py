@@ -321,5 +321,11 @@ def levels(ctx: Context, caller: Caller, uuid: str) -> list[LevelRecord]:
 def output_page(
     ctx: Context, caller: Caller, uuid: str, after: tuple[int, int] | None
 ) -> tuple[list[str], tuple[int, int] | None]:
-    """Return the next pieces of a job's whole output, and the cursor to go on from (R20)."""
-    return endings.output_page(ctx, access.visible_job(ctx, caller, uuid), after)
+    """Return the next pieces of a job's whole output, and the cursor to go on from (R20).
+
+    Of a foreign job it is what its own manager wrote, if that has written any (R7b).
+    """
+    job = access.visible_job(ctx, caller, uuid)
+    if not job.managed and job.output is not None:
+        return [job.output], None
+    return endings.output_page(ctx, job, after)
