@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import ssl
@@ -113,6 +114,7 @@ class FakeServer:
             qsequence=attempt,
             slot=slot,
             command=list(command) or None,
+            parameters=json.dumps(fields.pop("parameters", {})),
             **fields,
         )
         with self.lock:

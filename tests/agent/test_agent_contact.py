@@ -271,7 +271,7 @@ def test_left_over_log_is_pushed(server: FakeServer, launch: Launch, tmp_path: P
 
 def test_briefs_outlive_the_agent(server: FakeServer, launch: Launch) -> None:
     """A new agent on the node still knows the jobs it names, so it needs no brief again."""
-    server.briefs[JOB] = JobBrief(JOB, script_parameters={"x": "kept"})
+    server.briefs[JOB] = JobBrief(JOB, script_parameters='{"x": "kept"}')
     first = launch()
     server.start(1, "sh", "-c", "echo x > $JOB_WORK/file")
     server.end_of(1)

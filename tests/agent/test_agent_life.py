@@ -75,7 +75,7 @@ def test_environment_of_a_task(
     monkeypatch.setenv("SECRET_OF_MINE", "that")
     monkeypatch.setenv("ARVADOS_API_HOST_INSECURE", "1")
     launch("--pass-env", "TASKS_MAY_SEE", "--slots", "2")
-    server.briefs[JOB] = JobBrief(JOB, script_parameters={"in-put": "a b", "list": [1, {"x": 2}]})
+    server.briefs[JOB] = JobBrief(JOB, script_parameters='{"in-put": "a b", "list": [1, {"x": 2}]}')
     server.start(5, *SHOW, slot=2, number=3, sequence=4, parameters={"file": "f", "n": 1.5})
     found = environment_of(server, 5)
     node = tmp_path / "node"

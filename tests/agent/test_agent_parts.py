@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from io import BytesIO
 from pathlib import Path
@@ -30,8 +31,8 @@ def task(**fields: object) -> Assignment:
 
 
 def variables(job: dict[str, object], own: dict[str, object]) -> dict[str, str]:
-    found = environment.JobEnvironment({}, JobBrief("j", script_parameters=job), "/job")
-    return found.of(task(parameters=own), "/work", {})
+    found = environment.JobEnvironment({}, JobBrief("j", script_parameters=json.dumps(job)), "/job")
+    return found.of(task(parameters=json.dumps(own)), "/work", {})
 
 
 @pytest.mark.rule("R38")

@@ -96,7 +96,9 @@ def test_a_job_runs_to_its_end(api: Api) -> None:
     for _ in made.json()["uuids"]:
         child = node.next_assignment()
         child_client = api.as_attempt(child)
-        body = {"job_task": {"success": "1", "output": f"child {child.parameters['n']}"}}
+        body = {
+            "job_task": {"success": "1", "output": f"child {json.loads(child.parameters)['n']}"}
+        }
         assert child_client.put(f"{TASKS}/{child.task}", json=body).status_code == 200
         node.end(child.attempt)
     final = api.get(f"jobs/{job['uuid']}", wait=LIMIT_SECONDS)

@@ -207,12 +207,12 @@ def test_an_assignment_carries_what_a_task_needs(
     agent.grow({"parameters": {"a": {"b": None}}, "sequence": 4, "command": ["x", "y z"]})
     orders = agent.sync()
     (child,) = orders.start
-    assert (child.parameters, child.command) == ({"a": {"b": None}}, ["x", "y z"])
+    assert (child.parameters, child.command) == ('{"a":{"b":null}}', ["x", "y z"])
     assert (child.sequence, child.qsequence, child.number) == (4, 1, 1)
     assert (child.job, child.nodes) == (job.uuid, ["n1.example"])
     (brief,) = orders.jobs
     assert (brief.uuid, brief.script, brief.script_version) == (job.uuid, "run", "/srv/scripts")
-    assert brief.script_parameters == {"input": [1, "ü"]}
+    assert brief.script_parameters == '{"input":[1,"ü"]}'
     agent.running.clear()
     assert agent.sync(jobs_known=[job.uuid]).jobs == []
 

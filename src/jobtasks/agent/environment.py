@@ -92,7 +92,7 @@ class JobEnvironment:
 
     def __init__(self, base: Mapping[str, str], brief: JobBrief, work: str) -> None:
         found, self._room = parameters(
-            "JOB_PARAMETER_", brief.script_parameters, PARAMETERS_BYTES_MAX
+            "JOB_PARAMETER_", msgspec.json.decode(brief.script_parameters), PARAMETERS_BYTES_MAX
         )
         self._variables: dict[str, str] = {
             **base,
@@ -110,8 +110,9 @@ class JobEnvironment:
         attempt to attempt.
         """
         variables: dict[str, str] = self._variables | server
-        if task.parameters:
-            variables |= parameters("TASK_PARAMETER_", task.parameters, self._room)[0]
+        if task.parameters != "{}":
+            own = msgspec.json.decode(task.parameters)
+            variables |= parameters("TASK_PARAMETER_", own, self._room)[0]
         variables["TASK_UUID"] = task.task
         variables["TASK_ATTEMPT"] = str(task.number)
         variables["TASK_SEQUENCE"] = str(task.sequence)

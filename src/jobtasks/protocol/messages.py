@@ -14,11 +14,10 @@ the clocks of server and agent need not agree.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 """Goes up when an older peer would misread a message; the server refuses other versions."""
 
 STDERR_TAIL_BYTES_MAX = 64 * 1024
@@ -145,7 +144,8 @@ class JobBrief(msgspec.Struct, omit_defaults=True):
     script_version: str | None = None
     """An absolute directory."""
     command: list[str] | None = None
-    script_parameters: dict[str, Any] = {}
+    script_parameters: str = "{}"
+    """A JSON object as text, as `Assignment.parameters`."""
     log_bytes_max: int = 0
     """0: the agent's default."""
 
@@ -165,7 +165,8 @@ class Assignment(msgspec.Struct, omit_defaults=True):
     slot: int
     start_within_seconds: float
     """Counted from when this answer was made: not after that (see `Orders.held_seconds`)."""
-    parameters: dict[str, Any] = {}
+    parameters: str = "{}"
+    """A JSON object as text, for JSON has integers of any size and MessagePack has not."""
     command: list[str] | None = None
     """The task's own command; it wins over the job's script and command (R39)."""
     memory_kib: int = 0

@@ -317,7 +317,7 @@ def _assignment(ctx: Context, node: ServedNode, row: AssignmentRow) -> Assignmen
         qsequence=row.qsequence,
         slot=row.slot,
         start_within_seconds=max(0.0, ctx.settings.start_within_seconds - waited_seconds),
-        parameters=msgspec.json.decode(row.parameters),
+        parameters=row.parameters,
         command=shapes.decode_command(row.command),
         memory_kib=row.memory_kib,
         max_run_seconds=needs.max_run_seconds,
@@ -338,7 +338,7 @@ def _brief(ctx: Context, job_id: int) -> JobBrief:
         script=row.script,
         script_version=row.script_version,
         command=shapes.decode_command(row.command),
-        script_parameters=msgspec.json.decode(row.script_parameters),
+        script_parameters=row.script_parameters,
     )
 
 

@@ -1,0 +1,153 @@
+"""Output without end and without sense, and parameters that systems trip over (R38, R40)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import QUICK, Api, Start, agent_of, wait_until
+
+CAP_BYTES = 2_000_000
+GROWTH_KIB_MAX = 24 * 1024
+"""What an agent may grow by while two streams pour into it: not what they bring."""
+
+
+def memory_kib(pid: int) -> int:
+    """Return what a process had of memory at most, so far."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0])
+
+
+@pytest.mark.rule("R38", "R40")
+def test_output_without_end_is_capped_and_counted(start: Start, tmp_path: Path) -> None:
+    """`yes` on both streams: the log keeps its first and last half, the agent its size; the tasks
+    beside it run as ever.
+    """
+    served = start("--slots", "2", settings={**QUICK, "log_bytes_max": CAP_BYTES})
+    gate, enough = tmp_path / "gate", 60_000_000
+    pour = f"yes out | head -c {enough} & yes err | head -c {enough} >&2; wait"
+    await_gate = f"until [ -e {gate} ]; do sleep 0.02; done"
+    program = f"echo first; {pour}; {await_gate}; echo last"
+    with served.api() as api:
+        api.pass_by()
+        agent = wait_until("an agent", lambda: agent_of(served.state))
+        before = memory_kib(agent)
+        job = api.post("/jobs", {"command": ["sh", "-c", program]})["uuid"]
+        for _ in range(3):
+            api.pass_by()
+        gate.touch()
+        assert api.final(job)["state"] == "Complete"
+        assert memory_kib(agent) - before < GROWTH_KIB_MAX
+        [task] = api.tasks(job)
+        [attempt] = api.attempts(task["uuid"])
+        assert attempt["log_bytes"] <= CAP_BYTES
+        assert attempt["log_bytes"] + attempt["log_dropped_bytes"] == 2 * enough + 11
+        path = f"/job_tasks/{task['uuid']}/log"
+        wait_until("the log", lambda: api.http.get(path).text.endswith("last\n"))
+        text = api.http.get(path).text
+        assert text.startswith("first\n")
+        [dropped] = re.findall(r"\[(\d+) bytes were dropped here", text)
+        assert int(dropped) == attempt["log_dropped_bytes"]
+        assert CAP_BYTES * 0.9 < len(text) < CAP_BYTES + 200
+
+
+@pytest.mark.rule("R13", "R38")
+def test_binary_output_is_kept_as_it_is(api: Api) -> None:
+    """Every byte in the log; what of it stands in the record is text."""
+    program = "import os,sys; d=bytes(range(256))*500; os.write(2,d); sys.exit(1)"
+    job = api.final(api.post("/jobs", {"command": ["python3", "-c", program]})["uuid"])
+    assert job["state"] == "Failed"
+    [task] = api.tasks(job["uuid"])
+    written = bytes(range(256)) * 500
+    path = f"/job_tasks/{task['uuid']}/log"
+    wait_until("the log", lambda: len(api.http.get(path).content) == len(written))
+    found = api.http.get(path).content
+    assert hashlib.sha256(found).digest() == hashlib.sha256(written).digest()
+    assert len(task["failed_log"].encode()) <= 65536
+    assert task["failed_log"].splitlines()[-1].startswith("[jobtasks] ")
+
+
+STRANGE: dict[str, Any] = {
+    "lines": "a\nb\r\nc\n",
+    "emoji": "😀 👩‍👩‍👧 ﷽",
+    "control": "".join(map(chr, range(1, 32))) + "\x7f",
+    "quotes": "'\"`$(id)\\ %s {} ; rm -rf /",
+    "deep": json.loads('{"a":' * 40 + "1" + "}" * 40),
+    "huge": 10**300,
+    "tiny": 5e-324,
+    "precise": 2**63,
+    "minus": -0.0,
+    "": "no name",
+    "a b=c\n": "an odd name",
+}
+
+
+def environment_of(api: Api, path: Path, parameters: dict[str, Any]) -> dict[str, str]:
+    """Run a job with these parameters; return what its task found, and check the record."""
+    program = f"import json,os; json.dump(dict(os.environ), open({str(path)!r}, 'w'))"
+    job = {"command": ["python3", "-c", program], "script_parameters": parameters}
+    done = api.final(api.post("/jobs", job)["uuid"])
+    assert (done["state"], done["script_parameters"]) == ("Complete", parameters)
+    found: dict[str, str] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.rule("R8", "R38")
+def test_strange_parameters_reach_the_task(api: Api, tmp_path: Path) -> None:
+    """By the environment as they are, objects and numbers as JSON; and by the API."""
+    environ = environment_of(api, tmp_path / "found", STRANGE)
+    for name in ("lines", "emoji", "control", "quotes"):
+        assert environ[f"JOB_PARAMETER_{name.upper()}"] == STRANGE[name], name
+    for name in ("deep", "huge", "tiny", "precise"):
+        assert json.loads(environ[f"JOB_PARAMETER_{name.upper()}"]) == STRANGE[name], name
+    assert environ["JOB_PARAMETER_A_B_C_"] == "an odd name"
+
+
+@pytest.mark.rule("R38")
+@pytest.mark.parametrize(
+    ("value", "is_there"),
+    [("x" * 32_768, True), ("x" * 32_769, False), ("é" * 16_385, False), ("a\0b", False)],
+    ids=["32 KiB", "a byte more", "more in UTF-8", "NUL"],
+)
+def test_what_no_environment_takes_is_left_out(
+    api: Api, tmp_path: Path, value: str, is_there: bool
+) -> None:
+    """Above 32 KiB or with NUL; the task starts all the same and can read it by the API."""
+    environ = environment_of(api, tmp_path / "found", {"value": value, "other": "o"})
+    assert ("JOB_PARAMETER_VALUE" in environ, environ["JOB_PARAMETER_OTHER"]) == (is_there, "o")
+
+
+@pytest.mark.rule("R40")
+@pytest.mark.parametrize(
+    "field", ["parameters", "script_parameters", "command", "description", "output"]
+)
+def test_ten_megabytes_are_refused_by_name(api: Api, act: Any, tmp_path: Path, field: str) -> None:
+    """413 or 422 with the limit in the sentence, and nothing of it is stored."""
+    large = "x" * 10_000_000
+    value: Any = {"command": ["echo", large], "description": large, "output": large}.get(
+        field, {"a": large}
+    )
+    token = tmp_path / "token"
+    job = act([["leave_file", str(token), "ARVADOS_API_TOKEN"], ["await_file", f"{token}.end"]])
+    wait_until("the token", token.exists)
+    headers = {"Authorization": f"Bearer {token.read_text()}"}
+    before = (api.get("/jobs", limit=0)["items_available"], job.tasks())
+    if field == "parameters":
+        answer = api.http.post("/job_tasks", json={field: value}, headers=headers)
+    elif field == "output":
+        path = f"/job_tasks/{job.seed['uuid']}"
+        answer = api.http.patch(path, json={field: value}, headers=headers)
+    else:
+        answer = api.http.post("/jobs", json={"command": ["true"], field: value})
+    assert answer.status_code in (413, 422), answer.text
+    [message] = answer.json()["errors"]
+    assert re.search(r"\d", message), message
+    assert field in message or "body" in message, message
+    assert (api.get("/jobs", limit=0)["items_available"], job.tasks()) == before
+    Path(f"{token}.end").touch()
+    api.final(job.uuid)
