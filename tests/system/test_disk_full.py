@@ -17,49 +17,15 @@ import httpx
 import pytest
 
 from .conftest import QUICK, Acted, Api, Served, Start, agent_of, environment, wait_until
+from .small_disk import Disk, disk
+
+__all__ = ["disk"]
 
 SHORT = {**QUICK, "lease_seconds": 1.0, "renew_seconds": 0.1, "clock_gap_seconds": 30.0}
 """Leases that run out within a pause, and no gap of the clocks that would spare them."""
 RESUME_SECONDS = 30.0
 """How long after there is space again work may take to resume."""
 ROUNDS = 3
-
-
-class Disk:
-    """A small file system, which a test fills and frees from outside."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._filler = path / "filler"
-
-    def fill(self) -> None:
-        """Leave no block free."""
-        with self._filler.open("ab", buffering=0) as file:
-            for size in (1024 * 1024, 4096, 1):
-                try:
-                    while file.write(b"x" * size):
-                        pass
-                except OSError:
-                    pass
-
-    def free(self) -> None:
-        """Give back all that was taken."""
-        self._filler.unlink()
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A file system of its own, in memory, for the time of the test."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount the small file system that this test fills")
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "none", str(path)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-    yield Disk(path)
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def command(gate: Path, program: str) -> dict[str, Any]:

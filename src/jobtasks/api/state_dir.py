@@ -41,8 +41,17 @@ class StateDir:
 
     @property
     def database(self) -> Path:
-        """The store's file."""
-        return self.path / "jobtasks.db"
+        """The store's file.
+
+        Raises:
+            StartRefused: it is empty, but the directory has served before.
+        """
+        path = self.path / "jobtasks.db"
+        # The key is made after the first commit: an empty file was cut off, and is not begun anew.
+        is_known = (self.path / "secret.key").exists()
+        if is_known and path.exists() and not path.stat().st_size:
+            raise StartRefused(f"cannot use {path}: it is empty, all that it held is lost")
+        return path
 
     @property
     def logs(self) -> Path:
