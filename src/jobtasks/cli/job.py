@@ -9,8 +9,10 @@ import click
 
 from jobtasks.cli.client import Client
 from jobtasks.cli.durations import readable_bytes
+from jobtasks.cli.logs import follow_option, say, show_job_log, stream_options
 from jobtasks.cli.options import (
     Assignment,
+    color_option,
     format_option,
     format_option_without_id,
     list_options,
@@ -19,7 +21,7 @@ from jobtasks.cli.options import (
 from jobtasks.cli.output import Column, Row, age, key, print_list, print_record, took
 from jobtasks.cli.reasons import print_reasons, why_queued
 from jobtasks.cli.selectors import JOB, TASK, noun_of, resolve, resolve_all
-from jobtasks.cli.servers import look
+from jobtasks.cli.servers import attend, look
 from jobtasks.cli.several import change_each, dry_run_option, print_changed, rehearsed
 from jobtasks.cli.state import StateDirectory
 from jobtasks.core.errors import NotFound
@@ -283,6 +285,24 @@ def delete(job: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str
                 jobs, JOB_COLUMNS, form, lambda job: f"{deleted} ({job['state']}, {_counts(job)})"
             ),
         )
+
+
+@command.command(name="log")
+@click.argument("job")
+@follow_option
+@click.option("--failed", is_flag=True, help="Only of tasks that failed for good.")
+@stream_options
+@state_option
+@color_option
+def log(job: str, follows: bool, failed: bool, stream: str | None, state: StateDirectory) -> None:
+    """Print what the tasks of JOB wrote, every attempt, in order of sequence and arrival.
+
+    Each line begins with the numbers of task and attempt, as in `17.1 | text`; `JOB/17` names that
+    task. With -f lines come as they are written, until the job has ended.
+    """
+    with attend(state, say) as (client, goes_on):
+        uuid = resolve(client, JOB, job)
+        show_job_log(client, uuid, failed, stream, follows and goes_on)
 
 
 @command.command(name="output")

@@ -60,6 +60,22 @@ def look(state: StateDirectory) -> Iterator[Client]:
             yield client
 
 
+@contextmanager
+def attend(
+    state: StateDirectory, notice: Callable[[str], None] = lambda line: None
+) -> Iterator[tuple[Client, bool]]:
+    """A client as `look` has it, and whether what it looks at goes on meanwhile.
+
+    A server that serves is waited for while it is away; one for this command alone runs nothing.
+    """
+    if address_of_environment(state) or answers(state):
+        with connect(state, RUN_PATIENCE_SECONDS, notice) as client:
+            yield client, True
+    else:
+        with look(state) as client:
+            yield client, False
+
+
 def _serving(state: StateDirectory) -> Address:
     address = address_of_environment(state) or state.address()
     if address is None:

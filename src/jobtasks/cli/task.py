@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from jobtasks.cli.failures import cause_of
+from jobtasks.cli.logs import follow_option, say, show_task_log, stream_options
 from jobtasks.cli.options import format_option, format_option_without_id, state_option
 from jobtasks.cli.output import Column, key, moment, print_list, print_record, took
 from jobtasks.cli.reasons import print_reasons
 from jobtasks.cli.selectors import TASK, resolve
-from jobtasks.cli.servers import look
+from jobtasks.cli.servers import attend, look
 from jobtasks.cli.state import StateDirectory
 
 ATTEMPT_COLUMNS: list[Column] = [
@@ -59,14 +58,20 @@ def explain(task: str, state: StateDirectory, form: str) -> None:
 
 @command.command(name="log")
 @click.argument("task")
+@follow_option
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Not the newest one.")
-@click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this stream.")
+@stream_options
 @state_option
-def log(task: str, attempt: int | None, stream: str | None, state: StateDirectory) -> None:
-    """Print what an attempt of TASK wrote, stdout and stderr in order of arrival."""
-    with look(state) as client:
-        path = f"/job_tasks/{resolve(client, TASK, task)}/log"
-        client.copy(path, sys.stdout.buffer, attempt=attempt, stream=stream)
+def log(
+    task: str, follows: bool, attempt: int | None, stream: str | None, state: StateDirectory
+) -> None:
+    """Print what an attempt of TASK wrote, stdout and stderr in order of arrival.
+
+    With -f what is being written comes as well, also of later attempts, until the task is over.
+    """
+    with attend(state, say) as (client, goes_on):
+        uuid = resolve(client, TASK, task)
+        show_task_log(client, uuid, attempt, stream, follows and goes_on)
 
 
 @command.command(name="attempts")
