@@ -14,6 +14,7 @@ from jobtasks.core.errors import error_codes
 
 JOBS = "/arvados/v1/jobs"
 TASKS = "/arvados/v1/job_tasks"
+TOKENS = "/arvados/v1/api_client_authorizations"
 NOBODY = "zzzzz-8i9sb-000000000000000"
 
 
@@ -62,13 +63,30 @@ def test_without_a_valid_token(api: Api, header: str | None, method: str, path: 
 
 
 @pytest.mark.rule("R41")
-@pytest.mark.parametrize(
-    "header", [f"Bearer {ADMIN}", f"OAuth2 {ADMIN}", f"Bearer v2/zzzzz-gj3su-0/{ADMIN}"]
-)
+@pytest.mark.parametrize("header", [f"Bearer {ADMIN}", f"OAuth2 {ADMIN}", f"x OAuth2 {ADMIN}"])
 def test_spellings_of_a_token(api: Api, header: str) -> None:
     """Old and new clients."""
     answer = httpx.get(api.server.url + JOBS, headers={"Authorization": header})
     assert answer.status_code == 200
+
+
+@pytest.mark.rule("R32", "R41")
+def test_a_token_in_parts_names_its_own_uuid(api: Api) -> None:
+    """Of a person, an agent and an attempt; with another's UUID, or a part of it, it is unknown."""
+    api.job()
+    attempt = api.node().next_assignment().token
+    uuids = {}
+    for secret in (ADMIN, AGENT, attempt):
+        with api.client(secret) as client:
+            uuids[secret] = client.get(f"{TOKENS}/current").json()["uuid"]
+    for secret, uuid in uuids.items():
+        others = {*uuids.values(), "", "zzzzz-gj3su-0", uuid[:-1], uuid.upper()} - {uuid}
+        for given, status in ((uuid, 200), *((other, 401) for other in others)):
+            for spelled in (f"v2/{given}/{secret}", f"v2/{given}/{secret}/more"):
+                with api.client(spelled) as client:
+                    answer = client.get(f"{TOKENS}/current")
+                assert answer.status_code == status, spelled
+                assert status == 200 or message_of(answer, 401) == "Not logged in"
 
 
 @pytest.mark.rule("R32")

@@ -38,9 +38,10 @@ CROSS_ORIGIN = [
     (b"access-control-allow-methods", b"GET, HEAD, PUT, POST, DELETE, PATCH"),
     (
         b"access-control-allow-headers",
-        b"Authorization, Content-Type, Idempotency-Key, Range, X-HTTP-Method-Override,"
-        b" X-Request-Id",
+        b"Authorization, Content-Type, Idempotency-Key, If-None-Match, Range,"
+        b" X-HTTP-Method-Override, X-Request-Id",
     ),
+    (b"access-control-expose-headers", b"Content-Range, ETag, Retry-After, X-Request-Id"),
     (b"access-control-max-age", b"86486400"),
 ]
 

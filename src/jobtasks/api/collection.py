@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
+from jobtasks.api.conditional import if_changed
 from jobtasks.api.edge import Edge, is_rehearsal
 from jobtasks.api.keys import key_of
 from jobtasks.api.parsing import (
@@ -114,7 +115,7 @@ class Collection(Generic[R]):
         uuid = request.path_params["uuid"]
         names = self.selected(request)
         record = self.edge.glance(request, lambda ctx, caller: self.methods.show(ctx, caller, uuid))
-        return self.answer(record, names)
+        return self.shown(request, record, names)
 
     async def update(self, request: Request) -> Response:
         """Change one record and answer with it; a PUT or a form brings a whole record back (R7)."""
@@ -182,6 +183,10 @@ class Collection(Generic[R]):
         if value is None and parameters is not None:
             value = parameters.get("select")
         return parse_select(self.resource, value)
+
+    def shown(self, request: Request, record: R, names: tuple[str, ...] | None) -> Response:
+        """Return one record as an answer to a GET, or that the client has it already."""
+        return if_changed(request, self.answer(record, names))
 
     def answer(self, record: R, names: tuple[str, ...] | None) -> Response:
         """Return one record as an answer."""

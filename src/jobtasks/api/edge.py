@@ -16,6 +16,7 @@ from jobtasks.api.forms import FORM
 from jobtasks.api.hub import Bell, Hub
 from jobtasks.api.meters import Measured, Meters
 from jobtasks.core.errors import Invalid, JobTasksError, NotLoggedIn
+from jobtasks.core.identifiers import spelled_token
 from jobtasks.core.resources import as_boolean
 from jobtasks.core.scopes import call_of
 from jobtasks.service import repeats, tokens
@@ -40,20 +41,25 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
-def secret_of(request: Request) -> str | None:
-    """Return the token that a request carries, None when it carries none.
+def token_of(request: Request) -> str | None:
+    """Return the token that a request carries, as it is spelled, None when it carries none.
 
-    Parameter ``api_token`` goes before the header. ``Bearer`` and ``OAuth2`` mean the same; of a
-    token in three parts the last is the secret.
+    Parameter ``api_token`` goes before the header. ``Bearer`` and ``OAuth2`` mean the same.
     """
     given = _token_parameter(request)
     if given:
-        return _secret_part(given)
+        return given
     words = request.headers.get("authorization", "").split()
     for scheme, token in pairwise(words):
         if scheme in ("Bearer", "OAuth2"):
-            return _secret_part(token)
+            return token
     return None
+
+
+def secret_of(request: Request) -> str | None:
+    """Return the secret of the token that a request carries, None when it carries none."""
+    token = token_of(request)
+    return None if token is None else spelled_token(token).secret
 
 
 def _token_parameter(request: Request) -> str | None:
@@ -66,14 +72,9 @@ def _token_parameter(request: Request) -> str | None:
     return None
 
 
-def _secret_part(token: str) -> str:
-    parts = token.split("/")
-    return parts[2] if parts[0] == "v2" and len(parts) > 2 else token
-
-
 def require_token(request: Request) -> None:
     """Refuse a request without a token before its body is read."""
-    if secret_of(request) is None:
+    if token_of(request) is None:
         raise NotLoggedIn
 
 
@@ -183,10 +184,10 @@ class Edge:
 
     def _admission(self, request: Request) -> Callable[[Context], Caller]:
         """Return what finds out, within a transaction, who sends a request, and whether he may."""
-        secret, call = secret_of(request), call_of(request.method, request.scope["path"])
+        token, call = token_of(request), call_of(request.method, request.scope["path"])
 
         def admit(ctx: Context) -> Caller:
-            caller = tokens.identify(ctx, secret, call)
+            caller = tokens.identify(ctx, token, call)
             if caller.token is not None and tokens.is_use_news(caller, ctx.now):
                 self._note_use(caller.token.uuid)
             return caller

@@ -149,7 +149,7 @@ class Jobs(Collection[JobRecord]):
                 job = self.edge.glance(request, lambda ctx, caller: jobs.show(ctx, caller, uuid))
                 left = until - time.monotonic()
                 if job.state in FINAL or left <= 0 or self.edge.hub.closing:
-                    return self.answer(job, names)
+                    return self.shown(request, job, names)
                 await bell.wait(min(left, LOOK_AGAIN_SECONDS))
 
     async def cancel(self, request: Request) -> Response:

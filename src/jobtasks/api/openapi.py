@@ -131,7 +131,9 @@ def _responses(details: Details, *, has_body: bool) -> Json:
     media: Json = {details.media: {"schema": details.answer}}
     responses: Json = {"200": {"description": "What was asked for.", "content": media}}
     for status, text in details.statuses.items():
-        responses[str(status)] = {"description": text, "content": media}
+        responses[str(status)] = {"description": text}
+        if status != 304:
+            responses[str(status)]["content"] = media
     error = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     for status, text in REFUSALS.items():
         if status in WITH_BODY and not has_body:

@@ -119,6 +119,8 @@ REUSE = (
 )
 KEY = _header("Idempotency-Key", "Repeated with the same body, a create makes one thing.")
 CREATE = (SELECT, UNIQUE, CLUSTER, KEY)
+KNOWN = _header("If-None-Match", "`ETag` of an answer that the client has.")
+UNCHANGED = {304: "The client has it already."}
 
 
 EXAMPLES: Mapping[str, Json] = {
@@ -136,6 +138,10 @@ def _index(resource: Resource) -> Details:
 
 def _show(resource: Resource) -> Details:
     return Details(schemas.reference(resource), parameters=(SELECT,))
+
+
+def _get(resource: Resource) -> Details:
+    return replace(_show(resource), parameters=(SELECT, KNOWN), statuses=UNCHANGED)
 
 
 def _create(resource: Resource) -> Details:
@@ -159,10 +165,10 @@ def _update(resource: Resource) -> Details:
 GENERAL: Mapping[str, Callable[[Resource], Details]] = {
     "index": _index,
     "create": _create,
-    "show": _show,
+    "show": _get,
     "update": _update,
     "delete": _show,
-    "current": _show,
+    "current": _get,
 }
 """By the name of a collection's handler."""
 
@@ -296,7 +302,7 @@ def _steered(**properties: Json) -> Details:
 
 
 SPECIAL: Mapping[str, Details] = {
-    f"GET {BASE}/jobs/{{uuid}}": Details(JOB, parameters=(WAIT, SELECT)),
+    f"GET {BASE}/jobs/{{uuid}}": Details(JOB, parameters=(WAIT, SELECT, KNOWN), statuses=UNCHANGED),
     f"POST {BASE}/jobs": Details(
         JOB,
         parameters=(*REUSE, *CREATE),

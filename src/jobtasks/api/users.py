@@ -45,7 +45,7 @@ class Users(Collection[UserRecord]):
     async def current(self, request: Request) -> Response:
         """Answer with the user whom the token speaks for."""
         names = self.selected(request)
-        return self.answer(self.edge.glance(request, users.current), names)
+        return self.shown(request, self.edge.glance(request, users.current), names)
 
 
 class Tokens(Collection[TokenRecord]):
@@ -68,4 +68,4 @@ class Tokens(Collection[TokenRecord]):
     async def current(self, request: Request) -> Response:
         """Answer with the token that the request carries."""
         names = self.selected(request)
-        return self.answer(self.edge.glance(request, user_tokens.current), names)
+        return self.shown(request, self.edge.glance(request, user_tokens.current), names)

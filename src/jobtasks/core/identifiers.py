@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 TYPES = {
@@ -104,6 +105,27 @@ def attempt_of_token(token: str) -> int | None:
     """Return the attempt that a token claims to be of, None when it is of another kind."""
     found = ATTEMPT_TOKEN.fullmatch(token)
     return int(found[1], 16) if found else None
+
+
+class SpelledToken(NamedTuple):
+    """A token as a client spells it."""
+
+    secret: str
+    uuid: str | None
+    """The token's own UUID, where the spelling names it: it must be the right one."""
+
+
+def spelled_token(text: str) -> SpelledToken:
+    """Return what ``SECRET`` or ``v2/UUID/SECRET`` says; further parts are left aside."""
+    parts = text.split("/")
+    if parts[0] == "v2" and len(parts) > 2:
+        return SpelledToken(parts[2], parts[1])
+    return SpelledToken(text, None)
+
+
+def attempt_token_uuid(prefix: str, attempt_id: int) -> str:
+    """Return the UUID of an attempt's token, which has no record of its own."""
+    return f"{prefix}-{TYPES['token']}-{base36(attempt_id, 15)}"
 
 
 def make_token(random_below: Callable[[int], int]) -> str:

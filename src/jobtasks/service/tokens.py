@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 from jobtasks.core import scopes
 from jobtasks.core.errors import Forbidden, NotLoggedIn, StaleAttempt
-from jobtasks.core.identifiers import attempt_of_token, attempt_token, token_hash
+from jobtasks.core.identifiers import (
+    attempt_of_token,
+    attempt_token,
+    attempt_token_uuid,
+    spelled_token,
+    token_hash,
+)
 from jobtasks.core.states import AttemptState
 from jobtasks.service.context import Caller, Context, Token
 
@@ -41,29 +47,34 @@ class AttemptTokenRow(NamedTuple):
     owner_uuid: str
 
 
-def identify(ctx: Context, secret: str | None, call: str | None = None) -> Caller:
+def identify(ctx: Context, token: str | None, call: str | None = None) -> Caller:
     """Return whose token this is, as of this transaction, when it allows `call`.
 
-    `call` is a request as scopes name it (core/scopes.py); None: a call from within the process,
-    which no scope bounds.
+    `token` is the secret alone, or in three parts with the token's UUID. `call` is a request as
+    scopes name it (core/scopes.py); None: a call from within the process, which no scope bounds.
 
     Raises:
-        NotLoggedIn: no token, or one that is unknown, expired or revoked.
+        NotLoggedIn: no token, or one that is unknown, expired, revoked, or of another UUID.
         StaleAttempt: the attempt that it belonged to is over.
         Forbidden: its scopes do not allow the call, or it writes and its user is inactive.
     """
-    if not secret:
+    if not token:
         raise NotLoggedIn
+    secret, uuid = spelled_token(token)
     attempt_id = attempt_of_token(secret)
     if attempt_id is not None:
+        if uuid not in (None, attempt_token_uuid(ctx.world.uuids.prefix, attempt_id)):
+            raise NotLoggedIn
         return _attempt_caller(ctx, attempt_id, secret)
     row = ctx.tx.one(TokenRow, "token_by_hash", hash=token_hash(secret))
-    if row is None or (row.expires_at is not None and row.expires_at <= ctx.now):
+    if row is None or uuid not in (None, row.uuid):
         raise NotLoggedIn
-    token = Token(row.uuid, tuple(json.loads(row.scopes)), row.expires_at, row.last_used_at)
+    if row.expires_at is not None and row.expires_at <= ctx.now:
+        raise NotLoggedIn
+    known = Token(row.uuid, tuple(json.loads(row.scopes)), row.expires_at, row.last_used_at)
     if call is not None:
-        _check_call(row, token, call)
-    return Caller(row.role, row.user_uuid, token=token)
+        _check_call(row, known, call)
+    return Caller(row.role, row.user_uuid, token=known)
 
 
 def _check_call(row: TokenRow, token: Token, call: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jobtasks.core import resources, scopes
 from jobtasks.core.errors import Forbidden, Invalid, NotFound
-from jobtasks.core.identifiers import TYPES, base36, make_token, token_hash
+from jobtasks.core.identifiers import attempt_token_uuid, make_token, token_hash
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.idempotency import Name, once
 from jobtasks.service.repeats import RequestName
@@ -140,7 +140,7 @@ def current(ctx: Context, caller: Caller) -> TokenRecord:
 
 def _of_attempt(ctx: Context, caller: Caller) -> TokenRecord:
     assert caller.attempt_id is not None
-    uuid = f"{ctx.world.uuids.prefix}-{TYPES['token']}-{base36(caller.attempt_id, 15)}"
+    uuid = attempt_token_uuid(ctx.world.uuids.prefix, caller.attempt_id)
     return TokenRecord(
         id=0,
         uuid=uuid,
