@@ -232,6 +232,10 @@ def test_with_a_server_that_serves(serving: Any, run_map: Map, state: Path) -> N
     again = [*COMMAND, "map", "--resume", job]
     ended = subprocess.run(again, env=environment, capture_output=True, timeout=100)
     assert (ended.returncode, ended.stdout) == (0, b"a\n"), ended.stderr
+    listed = subprocess.run(
+        [*COMMAND, "job", "list"], env=environment, capture_output=True, timeout=100
+    )
+    assert b"map 'test -e now || exit 3; echo': 1 item" in listed.stdout
     assert serving.poll() is None
 
 

@@ -42,7 +42,9 @@ def _counts(job: Row) -> str:
 
 
 def _program(job: Row) -> str:
-    return str(job.get("script") or " ".join(job.get("command") or []))
+    # A command may be the means of another one, as for `map`: who made the job knows what it is.
+    about = job.get("script") or job.get("description")
+    return str(about or " ".join(job.get("command") or []))
 
 
 def _percent(task: Row) -> str | None:
