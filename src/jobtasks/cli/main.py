@@ -31,6 +31,7 @@ COMMANDS = {
     "serve": "Run the server.",
     "agent": "Run tasks of a server on this machine.",
     "admin": "Look after a server: remove what is old.",
+    "doctor": "Look whether all is well, and say what to do.",
     "completion": "Print what lets a shell complete these commands.",
 }
 """Every subcommand, in the order of ``--help``; each lives in the module of its name."""

@@ -26,6 +26,11 @@ from jobtasks.store.statements import load_migrations, load_statements
 T = TypeVar("T")
 GROUP_MAX = 256
 """Pieces of work in one commit."""
+AHEAD_BYTES_MAX = 64 * 1024 * 1024
+"""To what the write-ahead log is cut when it begins anew; one large write may make it longer."""
+CHECKPOINTS_MAX = 20
+CHECKPOINT_SECONDS = 0.1
+"""Between two tries to empty it at once; writers that never pause do so by and by."""
 BUSY_SECONDS = 30.0
 """How long a connection waits for another process (a backup) to release the database."""
 
@@ -143,7 +148,11 @@ class SqliteStore:
         connection = self._connect()
         try:
             connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # The new pages stand in the write-ahead log; writers may be in the way for a moment.
+            for _ in range(CHECKPOINTS_MAX):
+                if not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    break
+                time.sleep(CHECKPOINT_SECONDS)
         except sqlite3.Error as error:
             raise Unavailable(f"The database could not be shrunk: {error}") from None
         finally:
@@ -169,6 +178,7 @@ class SqliteStore:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {AHEAD_BYTES_MAX}")
             connection.execute("PRAGMA cache_size = -65536")
         except BaseException:
             connection.close()
