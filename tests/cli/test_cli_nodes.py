@@ -28,6 +28,7 @@ NODE = {
     "last_ping_at": None,
     "draining": False,
     "draining_reason": None,
+    "on_trial": False,
     "held_until": None,
     "held_reason": None,
 }
@@ -45,21 +46,21 @@ def named(written: Any) -> Any:
 def test_a_list_of_nodes(jobtasks: Run, named: Any) -> None:
     """By name: what is free of what; why it takes nothing; filters and order as of all lists."""
     held = {"held_until": "2030-01-01T00:00:00.500000000Z", "held_reason": "noise"}
-    items = [
-        NODE,
-        {**NODE, "hostname": "n2", "state": "draining", "draining_reason": "disk", **held},
-    ]
-    named.says("GET", "/nodes", (200, {"items": items, "limit": 100, "items_available": 2}))
+    draining = {**NODE, "hostname": "n2", "state": "draining", "draining_reason": "disk", **held}
+    tried = {**NODE, "hostname": "n3", "on_trial": True, "held_reason": "4 failed"}
+    items = [NODE, draining, tried]
+    named.says("GET", "/nodes", (200, {"items": items, "limit": 100, "items_available": 3}))
     ended = jobtasks("node", "list", "--filter", "state!=gone", "--order", "slots desc")
-    first, second = (line.split("  ") for line in ended.out.splitlines()[1:])
+    first, second, third = (line.split("  ") for line in ended.out.splitlines()[1:])
     assert [cell.strip() for cell in first if cell][:5] == [
         *("n1", "live", "3/4", "1.0 GiB of 4.0 GiB", "8"),
     ]
     assert second[-1].strip() == "disk; until 2030-01-01 00:00:00 UTC: noise"
+    assert third[-1].strip() == "on trial: 4 failed"
     query = named.calls[-1].query
     assert json.loads(query["filters"]) == [["state", "!=", "gone"]]
     assert json.loads(query["order"]) == ["slots desc"]
-    assert jobtasks("node", "list", "-o", "id").out == 2 * f"{NODE['uuid']}\n"
+    assert jobtasks("node", "list", "-o", "id").out == 3 * f"{NODE['uuid']}\n"
     assert json.loads(named.calls[-1].query["order"]) == ["hostname", "uuid"]
 
 

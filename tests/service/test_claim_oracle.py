@@ -21,6 +21,7 @@ from jobtasks.core import placement
 from jobtasks.core.constraints import Needs, needs_of, parse_job, parse_task
 from jobtasks.core.placement import NodeSize, Occupant, Room, RunningJob, WaitingTask
 from jobtasks.core.retry import Spent
+from jobtasks.core.settings import Settings
 from jobtasks.protocol.messages import Assignment, EndKind
 from jobtasks.service import jobs, tasks
 from jobtasks.store.base import Tx
@@ -60,6 +61,8 @@ ENDS: list[tuple[bool | None, EndKind, int | None]] = [
     (None, EndKind.UNABLE_TO_START, None),
     (False, EndKind.EXIT, 1),
 ]
+SUSPICIOUS = Settings(suspect_attempts=0, hold_seconds=2.0)
+"""Nodes are held more often than by default, and not for long (R16)."""
 SECONDS = [0.3, 1.5, 4.0, 310.0]
 seen: Counter[str] = Counter()
 
@@ -69,7 +72,7 @@ class Scenario:
 
     def __init__(self, choices: bytes) -> None:
         self.choices: Iterator[int] = iter(choices)
-        self.service = LocalService()
+        self.service = LocalService(settings=SUSPICIOUS)
         self.service.random = 0.25
         self.agents = [
             SimulatedAgent(self.service, f"n{place}", slots=slots, memory_kib=memory, cores=cores)
@@ -125,6 +128,7 @@ class Scenario:
     def expected(self, tx: Tx, agent: SimulatedAgent, slots: int) -> list[str]:
         """Return the UUIDs that the pure claim takes."""
         now = self.service.clock.now
+        slots = min(slots, slots_open(tx, agent.node, now))
         room = room_of(tx, agent.node)
         uuids = {row[0]: row[1] for row in tx.text("SELECT id, uuid FROM task", {})}
         return [uuids[task] for task in placement.claim(jobs_of(tx), room, slots, now)]
@@ -189,6 +193,22 @@ class Scenario:
         given = self.choose([None, {"min_ram_per_task": 400}, {"max_tasks_per_node": 1}])
         self.service.call(jobs.retry, uuid, listed, given)
         seen["retries"] += 1
+
+
+def slots_open(tx: Tx, node: str, now: int) -> int:
+    """Return how many slots the manager leaves a node: none held, one on trial, else all (R16)."""
+    ((held_until, held_seconds, canaries),) = tx.text(
+        "SELECT held_until, held_seconds, (SELECT count(*) FROM attempt AS a WHERE a.node_id = n.id"
+        " AND a.state < 3 AND a.canary = 1) FROM node AS n WHERE lasting_id = :node",
+        {"node": node},
+    )
+    if held_until is not None and held_until > now:
+        seen["held"] += 1
+        return 0
+    if held_seconds:
+        seen["on trial"] += 1
+        return 0 if canaries else 1
+    return 10**6
 
 
 def room_of(tx: Tx, node: str) -> Room:

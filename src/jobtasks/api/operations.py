@@ -196,6 +196,7 @@ ATTEMPTS = schemas.items(
     signal=NULLABLE_COUNT,
     cause=NULLABLE_TEXT,
     counted={"type": "boolean"},
+    node_fault={"type": "boolean"},
     peak_memory_kib=NULLABLE_COUNT,
     run_seconds={"type": ["number", "null"]},
     reason=NULLABLE_TEXT,

@@ -42,6 +42,7 @@ def _note(node: Row) -> str | None:
     """Until when and why it takes nothing, as far as its state does not say so."""
     until = node["held_until"]
     hold = [
+        "on trial" if node["on_trial"] else "",
         f"until {until[:19].replace('T', ' ')} UTC" if until else "",
         node["held_reason"] or "",
     ]

@@ -35,6 +35,8 @@ class NodeView:
     held_until: int | None = None
     """Unix microseconds; it takes no task before (R16). `UNTIL_RELEASED`: no end of its own."""
     held_reason: str | None = None
+    has_canary: bool = False
+    """Whether it is on trial, and the one task that it may run meanwhile runs (R16)."""
     kept_for: str | None = None
     """For which task or job its free slots are kept (R18, R25), in a few words."""
     occupants: Sequence[Occupant] = ()
@@ -340,6 +342,7 @@ def _obstacle(node: NodeView, wish: Wish, fleet: Fleet) -> Obstacle | None:
     """Return what keeps a node that is large enough from taking the tasks: what lasts longest."""
     return (
         _unusable(node, fleet.now)
+        or _on_trial(node)
         or _avoided(node, wish, fleet.now)
         or _limited(node, wish, fleet)
         or _busy(node, wish)
@@ -362,6 +365,13 @@ def _unusable(node: NodeView, now: int) -> Obstacle | None:
     text = f"{node.hostname} until {when}{_why(node.held_reason)}"
     ends_at = None if is_lasting else render_time(node.held_until)
     return Obstacle("nodes_held", text, _row(node, until=ends_at, reason=node.held_reason))
+
+
+def _on_trial(node: NodeView) -> Obstacle | None:
+    if not node.has_canary:
+        return None
+    text = f"{node.hostname} until the task that tries it out has ended{_why(node.held_reason)}"
+    return Obstacle("nodes_held", text, _row(node, until=None, reason=node.held_reason))
 
 
 def _why(reason: str | None) -> str:

@@ -270,6 +270,8 @@ NODES = (
     ),
     _boolean("draining", "server", "ours"),
     _string("draining_reason", "server", "ours"),
+    _boolean("held", "server", "ours"),
+    _boolean("on_trial", "server", "ours"),
     _datetime("held_until", "server", "ours"),
     _string("held_reason", "server", "ours"),
     _string("held_by_user_uuid", "server", "ours"),

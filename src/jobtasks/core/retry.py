@@ -103,6 +103,23 @@ def after_failure(
     return Again(spent, delay_seconds, spent.failed_nodes)
 
 
+def after_nodes_fault(spent: Spent, node: int, random: float, settings: Settings) -> Again:
+    """Return when a task is tried again whose failure was its node's: no budget is used (R16)."""
+    failed_nodes = _with(spent.failed_nodes, node)
+    delay_seconds = delay(spent.delays + 1, random, settings)
+    return Again(
+        msgspec.structs.replace(spent, failed_nodes=failed_nodes), delay_seconds, failed_nodes
+    )
+
+
+def excuse(cause: Cause, spent: Spent, node: int) -> Spent:
+    """Return `spent` without one failure of this cause that turned out to be the node's (R16)."""
+    if cause == Cause.UNABLE_TO_START:
+        left = tuple(one for one in spent.unable_nodes if one != node)
+        return msgspec.structs.replace(spent, unable_nodes=left)
+    return msgspec.structs.replace(spent, own=max(0, spent.own - 1))
+
+
 def charge(
     cause: Cause, spent: Spent, node: int, used_memory_kib: int, largest_node_kib: int
 ) -> Spent:

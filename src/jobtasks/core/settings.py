@@ -41,6 +41,12 @@ class Settings:
     """Attempts lost with node, agent or allocation (R14)."""
     start_nodes_max: int = 3
     """Nodes on which a program that cannot be started is tried (R14)."""
+    suspect_attempts: int = 2
+    """Failures in a row, beside one for each slot, that make a node suspected (R16)."""
+    hold_seconds: float = 60.0
+    """How long a suspected node is held at first; doubled each time (R16)."""
+    hold_seconds_max: float = 1800.0
+    """The longest such hold (R16)."""
     body_bytes_max: int = 8 * 1024 * 1024
     """One request body."""
     bulk_body_bytes_max: int = 256 * 1024 * 1024

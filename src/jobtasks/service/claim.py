@@ -58,6 +58,15 @@ class Candidate(NamedTuple):
     """None for a task that waited for another attempt."""
 
 
+class Place(NamedTuple):
+    """Where attempts begin."""
+
+    node_id: int
+    agent_id: int
+    is_trial: bool
+    """Whether they try the node out (R16)."""
+
+
 class Claimed(NamedTuple):
     """A task with its new attempt."""
 
@@ -69,11 +78,18 @@ class Claimed(NamedTuple):
 
 
 def claim(
-    ctx: Context, ledger: Ledger, node: NodeSize, agent_id: int, slots: list[int]
+    ctx: Context,
+    ledger: Ledger,
+    node: NodeSize,
+    agent_id: int,
+    slots: list[int],
+    *,
+    is_trial: bool = False,
 ) -> list[Claimed]:
     """Give the node's free `slots` to waiting tasks; return them with their attempts.
 
-    Counters move in `ledger`; the caller flushes it.
+    `is_trial` says that these try the node out (R16). Counters move in `ledger`; the caller
+    flushes it.
     """
     room = _room(ctx, node)
     needs = {shape.id: shape.needs for shape in _live_shapes(ctx) if room.fits(shape.needs)}
@@ -89,7 +105,8 @@ def claim(
                 chosen.append((job_id, candidate))
         if len(chosen) == len(slots):
             break
-    return _store(ctx, ledger, node, agent_id, slots, chosen, needs)
+    place = Place(node.id, agent_id, is_trial)
+    return _store(ctx, ledger, place, slots, chosen, needs)
 
 
 def _room(ctx: Context, node: NodeSize) -> Room:
@@ -193,8 +210,7 @@ def _of_batch(ctx: Context, lane: Lane, head: Head, limit: int) -> list[Candidat
 def _store(
     ctx: Context,
     ledger: Ledger,
-    node: NodeSize,
-    agent_id: int,
+    place: Place,
     slots: list[int],
     chosen: list[tuple[int, Candidate]],
     needs: dict[int, Needs],
@@ -203,12 +219,12 @@ def _store(
         return []
     first_id = int(ctx.tx.value("attempt_last_id") or 0) + 1
     claimed = [
-        Claimed(first_id + place, job_id, slots[place], task, needs[task.shape_id])
-        for place, (job_id, task) in enumerate(chosen)
+        Claimed(first_id + turn, job_id, slots[turn], task, needs[task.shape_id])
+        for turn, (job_id, task) in enumerate(chosen)
     ]
     started = ctx.tx.run_many("task_start", [_task_values(ctx, item) for item in claimed])
     assert started == len(claimed), "a task that was not waiting was claimed"
-    ctx.tx.run_many("attempt_add", [_attempt_values(ctx, node, agent_id, item) for item in claimed])
+    ctx.tx.run_many("attempt_add", [_attempt_values(ctx, place, item) for item in claimed])
     again = [{"task_id": item.task.id} for item in claimed if item.task.batch_id is None]
     if again:
         ctx.tx.run_many("requeue_take", again)
@@ -230,16 +246,15 @@ def _task_values(ctx: Context, item: Claimed) -> dict[str, int]:
     }
 
 
-def _attempt_values(
-    ctx: Context, node: NodeSize, agent_id: int, item: Claimed
-) -> dict[str, int | bytes]:
+def _attempt_values(ctx: Context, place: Place, item: Claimed) -> dict[str, int | bytes]:
     return {
         "id": item.attempt_id,
         "task_id": item.task.id,
         "job_id": item.job_id,
         "number": item.task.attempts + 1,
-        "node_id": node.id,
-        "agent_id": agent_id,
+        "node_id": place.node_id,
+        "agent_id": place.agent_id,
+        "canary": place.is_trial,
         "slot": item.slot,
         "shape_id": item.task.shape_id,
         "memory_kib": item.needs.memory_kib,

@@ -13,9 +13,10 @@ from jobtasks.core.retry import Again, Cause, GiveUp, Spent
 from jobtasks.core.states import AttemptState, TaskState
 from jobtasks.core.verdict import Verdict, command_record, judge
 from jobtasks.protocol.messages import STDERR_TAIL_BYTES_MAX, Ended
-from jobtasks.service import fleet, shapes
+from jobtasks.service import fleet, shapes, suspicion
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
+from jobtasks.service.suspicion import Failed
 from jobtasks.store.base import Value
 
 MICROSECONDS = 1_000_000
@@ -39,6 +40,7 @@ class EndFacts(NamedTuple):
     memory_kib: int
     children: int
     stop: str | None
+    canary: int
     task_uuid: str
     sequence: int
     progress: float | None
@@ -112,6 +114,9 @@ def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None
         _close(ctx, facts, ended, cause, ended.reason, counted=False)
     elif verdict is Verdict.COMPLETE:
         _complete(ctx, ledger, facts, progress, success)
+        suspicion.note_success(
+            ctx, ledger, facts.node_id, facts.job_id, is_canary=bool(facts.canary)
+        )
         _close(ctx, facts, ended, cause, ended.reason, counted=False)
     elif verdict is Verdict.FAILED:
         reason = ended.reason or _own_verdict(facts, ended)
@@ -181,7 +186,7 @@ def wait_again(ctx: Context, ledger: Ledger, facts: EndFacts) -> None:
     ctx.tx.run("task_stopped", task_id=facts.task_id, attempt_id=facts.id, now=ctx.now)
     ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.WAITING)
     avoid = _spent(facts).failed_nodes
-    nodes = [node.size for node in fleet.usable_nodes(ctx)] if avoid else []
+    nodes = [node.size for node in fleet.trusted_nodes(ctx)] if avoid else []
     needs = shapes.decode_needs(facts.needs)
     avoid_seconds = _avoid_seconds(ctx, nodes, needs, avoid)
     _requeue(ctx, ledger, facts, facts.shape_id, 0.0, avoid, avoid_seconds)
@@ -220,8 +225,39 @@ def _retry(
     cause: Cause,
 ) -> None:
     """Record a temporary failure: another attempt, or none when a budget is spent (R12, R14)."""
-    nodes = [node.size for node in fleet.usable_nodes(ctx)]
-    decision = retry.after_failure(
+    reason = ended.reason or _ended_without_verdict(ended, cause)
+    failed = Failed(facts.id, facts.job_id, facts.node_id, bool(facts.canary), cause, reason)
+    node_fault = suspicion.note_failure(ctx, ledger, failed)
+    nodes = [node.size for node in fleet.trusted_nodes(ctx)]
+    if node_fault:
+        # Read again: earlier failures of this very task may have been excused with this one.
+        known = ctx.tx.value("task_spent", task_id=facts.task_id)
+        spent = _spent(facts._replace(spent=known))
+        decision: Again | GiveUp = retry.after_nodes_fault(
+            spent, facts.node_id, ctx.world.random(), ctx.settings
+        )
+        reason = f"{reason}; {suspicion.MARK}"
+    else:
+        decision = _charged(ctx, facts, ended, spent, needs, cause, nodes)
+    if isinstance(decision, GiveUp):
+        _fail(ctx, ledger, facts, decision.spent, None)
+        reason = f"{reason}; not tried again: {decision.reason}"
+    else:
+        _try_again(ctx, ledger, facts, needs, decision, nodes)
+    _close(ctx, facts, ended, cause, reason, counted=not node_fault, node_fault=node_fault)
+
+
+def _charged(
+    ctx: Context,
+    facts: EndFacts,
+    ended: Ended,
+    spent: Spent,
+    needs: Needs,
+    cause: Cause,
+    nodes: list[placement.NodeSize],
+) -> Again | GiveUp:
+    """Return what follows from a failure that uses a budget (R14)."""
+    return retry.after_failure(
         cause,
         spent,
         node=facts.node_id,
@@ -232,13 +268,6 @@ def _retry(
         random=ctx.world.random(),
         settings=ctx.settings,
     )
-    reason = ended.reason or _ended_without_verdict(ended, cause)
-    if isinstance(decision, GiveUp):
-        _fail(ctx, ledger, facts, decision.spent, None)
-        reason = f"{reason}; not tried again: {decision.reason}"
-    else:
-        _try_again(ctx, ledger, facts, needs, decision, nodes)
-    _close(ctx, facts, ended, cause, reason, counted=True)
 
 
 def _try_again(
@@ -317,7 +346,14 @@ def _ended_without_verdict(ended: Ended, cause: Cause) -> str:
 
 
 def _close(
-    ctx: Context, facts: EndFacts, ended: Ended, cause: Cause, reason: str, *, counted: bool
+    ctx: Context,
+    facts: EndFacts,
+    ended: Ended,
+    cause: Cause,
+    reason: str,
+    *,
+    counted: bool,
+    node_fault: bool = False,
 ) -> None:
     """Close the attempt's record; its token dies with it (R32)."""
     reason = " ".join(reason.split())[:REASON_CHARACTERS_MAX]
@@ -329,10 +365,12 @@ def _close(
         cause=cause.value,
         reason=reason or None,
         counted=int(counted),
+        node_fault=int(node_fault),
         **_measures(ended),
     )
-    if ended.stderr_tail or counted:
-        _put_tail(ctx, facts.id, ended.stderr_tail, reason if counted else "")
+    is_failure = counted or node_fault
+    if ended.stderr_tail or is_failure:
+        _put_tail(ctx, facts.id, ended.stderr_tail, reason if is_failure else "")
 
 
 def _put_tail(ctx: Context, attempt_id: int, stderr: bytes, reason: str) -> None:

@@ -57,6 +57,7 @@ class NodeRow(NamedTuple):
     held_until: int | None
     held_reason: str | None
     live: int
+    has_canary: int
 
 
 class OccupantRow(NamedTuple):
@@ -246,6 +247,7 @@ def _node(row: NodeRow, occupants: Sequence[Occupant]) -> NodeView:
         row.draining_reason,
         row.held_until,
         row.held_reason,
+        bool(row.has_canary),
         occupants=occupants,
     )
 

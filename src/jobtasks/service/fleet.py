@@ -13,6 +13,8 @@ class UsableNode(NamedTuple):
     """A node with a live agent that is neither held nor draining."""
 
     size: NodeSize
+    is_on_trial: bool
+    """Whether it takes one task at a time, until one has completed there (R16)."""
     free_slots: int
     free_memory_kib: int
 
@@ -28,16 +30,36 @@ def _usable_node(
     cores: int,
     scratch_mb: int,
     slots: int,
+    is_on_trial: int,
     live_attempts: int,
     reserved_kib: int,
 ) -> UsableNode:
     size = NodeSize(node_id, memory_kib, cores, scratch_mb)
-    return UsableNode(size, slots - live_attempts, memory_kib - reserved_kib)
+    return UsableNode(size, bool(is_on_trial), slots - live_attempts, memory_kib - reserved_kib)
+
+
+def trusted_nodes(ctx: Context) -> list[UsableNode]:
+    """Return the nodes that take new work and are not on trial (R16)."""
+    return [node for node in usable_nodes(ctx) if not node.is_on_trial]
+
+
+def fewer_nodes(ctx: Context) -> None:
+    """Some node takes no more work: the last ones must not wait or be waited for (R12, R16)."""
+    if not trusted_nodes(ctx):
+        for node_id in ctx.tx.all(int, "nodes_distrusted"):
+            trust(ctx, node_id)
+    stop_avoiding(ctx)
+
+
+def trust(ctx: Context, node_id: int) -> None:
+    """Let a node that the manager held take work like any other (R16)."""
+    if ctx.tx.run("node_trust", node_id=node_id, now=ctx.now):
+        ctx.wake.update({"manager", "nodes"})
 
 
 def stop_avoiding(ctx: Context) -> None:
     """Let no task wait for another node where only one takes work, or none (R12)."""
-    if len(usable_nodes(ctx)) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
+    if len(trusted_nodes(ctx)) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
         ctx.wake.add("nodes")
 
 
@@ -51,6 +73,8 @@ def may_start(nodes: list[UsableNode], needs: Needs, min_nodes: int) -> bool:
     if min_nodes <= 1:
         return bool(fitting)
     free = [
-        node for node in fitting if node.free_slots > 0 and node.free_memory_kib >= needs.memory_kib
+        node
+        for node in fitting
+        if node.free_slots > 0 and node.free_memory_kib >= needs.memory_kib and not node.is_on_trial
     ]
     return len(free) >= min_nodes

@@ -57,6 +57,8 @@ class Ledger:
     ready: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
     live: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     touched: set[int] = field(default_factory=set)
+    successes: set[tuple[int, int]] = field(default_factory=set)
+    """Nodes and jobs of which it is noted that a task completed there (service/suspicion.py)."""
 
     def add(self, job_id: int, sequence: int, state: TaskState, count: int = 1) -> None:
         """Note that `count` tasks came to be in `state`; negative: ceased to be."""

@@ -54,6 +54,8 @@ class ServedNode(NamedTuple):
     scratch_mb: int
     draining: int
     held_until: int | None
+    held_seconds: float
+    """Above 0: the manager held it, and no task has completed there since (R16)."""
     sync_number: int
     live: int
 
@@ -228,16 +230,27 @@ def _record_ends(ctx: Context, node: ServedNode, message: Sync) -> list[int]:
 def _orders(ctx: Context, node: ServedNode, message: Sync) -> Orders:
     live = ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node.id)
     _note_running(ctx, live, message.running)
-    free = _free_slots(node, live, message.free_slots)
-    held = node.held_until is not None and node.held_until > ctx.now
-    if free and not node.draining and not held:
+    free = _open_slots(ctx, node, _free_slots(node, live, message.free_slots))
+    if free:
         ledger = Ledger(ctx)
         size = NodeSize(node.id, node.memory_kib, node.cores, node.scratch_mb)
         began = time.perf_counter()
-        claim(ctx, ledger, size, message.agent, free)
+        claim(ctx, ledger, size, message.agent, free, is_trial=bool(node.held_seconds))
         ctx.measured.append(("claim_seconds", "", time.perf_counter() - began))
         ledger.flush()
     return _compose(ctx, node, message, {attempt.id: attempt for attempt in live})
+
+
+def _open_slots(ctx: Context, node: ServedNode, free: list[int]) -> list[int]:
+    """Return the free slots that may be filled: none of a node that is held or draining, one of a
+    node on trial on which no trial task runs (R16).
+    """
+    is_held = node.held_until is not None and node.held_until > ctx.now
+    if not free or node.draining or is_held:
+        return []
+    if not node.held_seconds:
+        return free
+    return [] if ctx.tx.value("canaries_live", node_id=node.id) else free[:1]
 
 
 def _note_running(ctx: Context, live: list[LiveAttempt], running: Iterable[Alive]) -> None:
@@ -356,7 +369,7 @@ def lose_agent(ctx: Context, agent_id: int, node_id: int, kind: EndKind, reason:
     """End an agent and every attempt that it may still run."""
     if not ctx.tx.run("agent_end", agent_id=agent_id, now=ctx.now):
         return
-    fleet.stop_avoiding(ctx)
+    fleet.fewer_nodes(ctx)
     ledger = Ledger(ctx)
     for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
         ends.record_end(ctx, ledger, Ended(attempt.id, kind, reason=reason), node_id)

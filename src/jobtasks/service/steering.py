@@ -82,7 +82,7 @@ def drain(ctx: Context, caller: Caller, uuid: str, reason: Any = None) -> NodeRe
 
 def _less_room(ctx: Context, caller: Caller, uuid: str) -> NodeRecord:
     """Return a node that takes no more work; the manager is to know when that ends."""
-    fleet.stop_avoiding(ctx)
+    fleet.fewer_nodes(ctx)
     ctx.wake.add("manager")
     return show(ctx, caller, uuid)
 

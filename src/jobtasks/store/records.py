@@ -110,6 +110,7 @@ class AttemptRecord(NamedTuple):
     run_seconds: float | None
     reason: str | None
     counted: int
+    node_fault: int
     log_bytes: int
     log_dropped_bytes: int
     stderr: str | None
@@ -196,6 +197,8 @@ class NodeRecord(NamedTuple):
     free_memory_kib: int
     draining: int
     draining_reason: str | None
+    held: int
+    on_trial: int
     held_until: int | None
     held_reason: str | None
     held_by_user_uuid: str | None

@@ -103,10 +103,11 @@ SELECT n.id, n.memory_kib, sum(a.memory_kib) FROM attempt AS a
 JOIN node AS n ON n.id = a.node_id WHERE a.state < 3
 GROUP BY n.id HAVING sum(a.memory_kib) > n.memory_kib;
 
--- failures_counted: a failed_count that differs from the attempts that were counted (R13)
-SELECT t.id, t.failed_count, sum(a.counted) FROM task AS t
+-- failures_counted: a failed_count that differs from the attempts that failed (R13, R16)
+SELECT t.id, t.failed_count, sum(a.counted + a.node_fault) FROM task AS t
 JOIN job AS j ON j.id = t.id >> 32 AND j.managed = 1
-JOIN attempt AS a ON a.task_id = t.id GROUP BY t.id HAVING t.failed_count <> sum(a.counted);
+JOIN attempt AS a ON a.task_id = t.id GROUP BY t.id
+HAVING t.failed_count <> sum(a.counted + a.node_fault);
 
 -- process_of_an_ended_job: a live attempt of a job that ended by itself or waits (R17)
 SELECT a.id, j.state FROM attempt AS a JOIN job AS j ON j.id = a.job_id

@@ -1,7 +1,7 @@
 -- attempts_of_task: every attempt of a task, first to last
 SELECT a.id, a.number, a.state, n.hostname, a.slot, a.memory_kib, a.assigned_at, a.started_at,
     a.ended_at, a.cause, a.exit_code, a.signal, a.peak_memory_kib, a.run_seconds, a.reason,
-    a.counted, a.log_bytes, a.log_dropped_bytes, l.stderr, t.uuid, j.uuid,
+    a.counted, a.node_fault, a.log_bytes, a.log_dropped_bytes, l.stderr, t.uuid, j.uuid,
     CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END
 FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
@@ -24,7 +24,7 @@ ORDER BY w.key;
 -- attempts_of_agent: these attempts, where they ran under this agent's node
 SELECT a.id, a.number, a.state, n.hostname, a.slot, a.memory_kib, a.assigned_at, a.started_at,
     a.ended_at, a.cause, a.exit_code, a.signal, a.peak_memory_kib, a.run_seconds, a.reason,
-    a.counted, a.log_bytes, a.log_dropped_bytes, NULL, t.uuid, j.uuid,
+    a.counted, a.node_fault, a.log_bytes, a.log_dropped_bytes, NULL, t.uuid, j.uuid,
     CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END
 FROM json_each(:attempt_ids) AS w
 JOIN attempt AS a ON a.id = w.value
@@ -48,7 +48,7 @@ SELECT id, task_id FROM attempt WHERE job_id = :job_id AND state < 3 AND state <
 
 -- attempt_end_facts: what deciding an attempt's end needs
 SELECT a.id, a.task_id, a.job_id, a.number, a.node_id, a.agent_id, a.state, a.shape_id, a.memory_kib,
-    a.children, a.stop, t.uuid, t.sequence, t.progress, t.success, t.command, t.spent, j.uuid,
+    a.children, a.stop, a.canary, t.uuid, t.sequence, t.progress, t.success, t.command, t.spent, j.uuid,
     j.script, j.runtime_constraints, s.needs
 FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
@@ -72,7 +72,8 @@ UPDATE attempt SET children = children + :count WHERE id = :attempt_id AND state
 UPDATE attempt SET
     state = 3, ended_at = :now, started_at = coalesce(started_at, assigned_at), cause = :cause,
     exit_code = :exit_code, signal = :signal, peak_memory_kib = :peak_memory_kib,
-    run_seconds = :run_seconds, reason = :reason, counted = :counted, log_bytes = :log_bytes,
+    run_seconds = :run_seconds, reason = :reason, counted = :counted, node_fault = :node_fault,
+    log_bytes = :log_bytes,
     log_dropped_bytes = :log_dropped_bytes
 WHERE id = :attempt_id AND state < 2;
 

@@ -53,11 +53,11 @@ WHERE id = :batch_id;
 -- attempt_add: an attempt begins with its assignment
 INSERT INTO attempt (
     id, task_id, job_id, number, node_id, agent_id, slot, shape_id, memory_kib, state, token_hash,
-    assigned_at
+    assigned_at, canary
 )
 VALUES (
     :id, :task_id, :job_id, :number, :node_id, :agent_id, :slot, :shape_id, :memory_kib, 0,
-    :token_hash, :now
+    :token_hash, :now, :canary
 );
 
 -- attempt_last_id: highest id of an attempt ever given

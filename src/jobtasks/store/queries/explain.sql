@@ -1,6 +1,9 @@
 -- explain_nodes: every node that joined and was not deleted, and whether its agent is there
 SELECT n.id, n.uuid, n.hostname, n.memory_kib, n.cores, n.scratch_mb, n.slots, n.draining,
-    n.draining_reason, n.held_until, n.held_reason, coalesce(a.live, 0)
+    n.draining_reason, n.held_until, n.held_reason, coalesce(a.live, 0),
+    n.held_seconds > 0 AND EXISTS (
+        SELECT 1 FROM attempt AS t WHERE t.node_id = n.id AND t.state < 3 AND t.canary = 1
+    )
 FROM node AS n LEFT JOIN agent AS a ON a.id = n.agent_id
 WHERE n.deleted_at IS NULL
 ORDER BY n.id;

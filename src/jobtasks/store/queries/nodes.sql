@@ -17,8 +17,9 @@ WHERE id = :node_id;
 
 -- node_come_back: a node that was deleted joins again, as a new one would
 UPDATE node SET
-    deleted_at = NULL, draining = 0, draining_reason = NULL, held_until = NULL, held_reason = NULL,
-    held_by_user_uuid = NULL
+    deleted_at = NULL, draining = 0, draining_reason = NULL, held_until = NULL, held_seconds = 0,
+    held_reason = NULL, held_by_user_uuid = NULL, losing_streak = '[]', losing_job_id = NULL,
+    losing_witnessed = 0
 WHERE id = :node_id AND deleted_at IS NOT NULL;
 
 -- node_by_uuid: a node as readers see it
@@ -35,11 +36,12 @@ UPDATE node SET
     draining = 1, draining_reason = :reason, modified_by_user_uuid = :changed_by, modified_at = :now
 WHERE id = :node_id AND deleted_at IS NULL;
 
--- node_release: a node takes work again; it must be held or draining
+-- node_release: a node takes work again; it must be held, on trial or draining
 UPDATE node SET
-    draining = 0, draining_reason = NULL, held_until = NULL, held_reason = NULL,
-    held_by_user_uuid = NULL, modified_by_user_uuid = :changed_by, modified_at = :now
-WHERE id = :node_id AND (draining = 1 OR held_until IS NOT NULL);
+    draining = 0, draining_reason = NULL, held_until = NULL, held_seconds = 0, held_reason = NULL,
+    held_by_user_uuid = NULL, losing_streak = '[]', losing_job_id = NULL, losing_witnessed = 0,
+    modified_by_user_uuid = :changed_by, modified_at = :now
+WHERE id = :node_id AND (draining = 1 OR held_until IS NOT NULL OR held_seconds > 0);
 
 -- node_delete: a node that is gone exists no more; its row stays, as attempts name it
 UPDATE node SET deleted_at = :now, agent_id = NULL, modified_by_user_uuid = :changed_by
@@ -47,9 +49,68 @@ WHERE id = :node_id AND deleted_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM agent WHERE id = node.agent_id AND live = 1)
 AND NOT EXISTS (SELECT 1 FROM attempt WHERE node_id = node.id AND state < 3);
 
--- nodes_release: nodes whose hold has passed take work again
-UPDATE node SET held_until = NULL, held_reason = NULL, held_by_user_uuid = NULL, modified_at = :now
+-- nodes_release: nodes whose hold has passed take work again, those that the manager held on trial
+UPDATE node SET
+    held_until = NULL, held_by_user_uuid = NULL, modified_at = :now,
+    held_reason = CASE WHEN held_seconds > 0 AND held_by_user_uuid IS NULL THEN held_reason END
 WHERE held_until IS NOT NULL AND held_until <= :now;
+
+-- node_standing: what is remembered of a node's failures
+SELECT slots, losing_streak, losing_witnessed, held_seconds FROM node WHERE id = :node_id;
+
+-- node_lose: one more failure in a row on a node
+UPDATE node SET
+    losing_streak = :streak, losing_job_id = :only_job, losing_witnessed = :is_witnessed
+WHERE id = :node_id;
+
+-- nodes_succeed: a task completed: its node's streak ends, streaks of its job elsewhere are witnessed
+UPDATE node SET
+    losing_streak = CASE WHEN id = :node_id THEN '[]' ELSE losing_streak END,
+    losing_job_id = CASE WHEN id = :node_id THEN NULL ELSE losing_job_id END,
+    losing_witnessed = id <> :node_id
+WHERE (id = :node_id AND losing_streak <> '[]') OR (losing_job_id = :job_id AND losing_witnessed = 0);
+
+-- node_suspect: a node is held by the manager; what an administrator does to it goes before
+UPDATE node SET
+    held_seconds = :seconds, held_until = max(coalesce(held_until, 0), :held_until),
+    held_reason = CASE WHEN held_by_user_uuid IS NULL THEN :reason ELSE held_reason END,
+    losing_streak = '[]', losing_job_id = NULL, losing_witnessed = 0, modified_at = :now
+WHERE id = :node_id;
+
+-- node_trust: a node that the manager held takes work like any other
+UPDATE node SET
+    held_seconds = 0, losing_streak = '[]', losing_job_id = NULL, losing_witnessed = 0,
+    held_until = CASE WHEN held_by_user_uuid IS NOT NULL THEN held_until END,
+    held_reason = CASE WHEN held_by_user_uuid IS NOT NULL THEN held_reason END,
+    modified_at = :now
+WHERE id = :node_id AND held_seconds > 0;
+
+-- nodes_distrusted: live nodes that only the manager keeps from work
+SELECT n.id FROM agent AS a JOIN node AS n ON n.id = a.node_id
+WHERE a.live = 1 AND n.draining = 0 AND n.held_seconds > 0 AND n.held_by_user_uuid IS NULL
+ORDER BY n.id;
+
+-- canaries_live: how many attempts of a node on trial have not ended
+SELECT count(*) FROM attempt WHERE node_id = :node_id AND state < 3 AND canary = 1;
+
+-- losses_counted: attempts of a streak that used a budget, with their tasks
+SELECT a.id, a.cause, t.id, t.spent
+FROM json_each(:attempt_ids) AS w
+JOIN attempt AS a ON a.id = w.value
+JOIN task AS t ON t.id = a.task_id
+WHERE a.counted = 1
+ORDER BY a.id;
+
+-- attempt_excuse: a failure was its node's doing and uses no budget
+UPDATE attempt SET
+    counted = 0, node_fault = 1, reason = coalesce(reason || '; ', '') || :mark
+WHERE id = :attempt_id AND counted = 1;
+
+-- task_spent: budgets that a task has used
+SELECT spent FROM task WHERE id = :task_id;
+
+-- task_excuse: budgets that a task has used, as long as it is not over
+UPDATE task SET spent = :spent WHERE id = :task_id AND state < 2;
 
 -- nodes_held_next: when the next hold passes
 SELECT min(held_until) FROM node WHERE held_until IS NOT NULL AND held_until < 4611686018427387904;
@@ -65,12 +126,12 @@ ORDER BY a.slot, a.id;
 
 -- node_of_agent: the node that an agent serves, when it is live
 SELECT n.id, n.hostname, n.slots, n.memory_kib, n.cores, n.scratch_mb, n.draining, n.held_until,
-    a.sync_number, a.live
+    n.held_seconds, a.sync_number, a.live
 FROM agent AS a JOIN node AS n ON n.id = a.node_id
 WHERE a.id = :agent_id;
 
 -- nodes_usable: nodes with a live agent that take new work, and how many live attempts each has
-SELECT n.id, n.memory_kib, n.cores, n.scratch_mb, n.slots,
+SELECT n.id, n.memory_kib, n.cores, n.scratch_mb, n.slots, n.held_seconds > 0,
     (SELECT count(*) FROM attempt AS t WHERE t.node_id = n.id AND t.state < 3),
     (SELECT coalesce(sum(t.memory_kib), 0) FROM attempt AS t WHERE t.node_id = n.id AND t.state < 3)
 FROM agent AS a JOIN node AS n ON n.id = a.node_id
