@@ -76,7 +76,29 @@ def test_bad_limits(name: str, value: Any) -> None:
         ({"filters": [["sequence", "like", "1%"]]}, "Invalid operator 'like'"),
         ({"filters": [["created_at", "=", "soon"]]}, "Invalid operand 'soon'"),
         ({"filters": [["created_at", "=", 1]]}, "Invalid operand type 'number'"),
-        ({"filters": [["any", "=", "x"]]}, "needs the operator like or ilike"),
+        ({"filters": [["any", "=", "x"]]}, "needs the operator like, ilike or @@"),
+        ({"filters": [["any", "@@", " "]]}, "Invalid operand type 'text' for '@@'"),
+        ({"filters": [["any", "@@", "x " * 200]]}, "at most 100 words"),
+        ({"filters": [["parameters.a", "=", [1]]]}, "Invalid operand type 'array' for '='"),
+        ({"filters": [["parameters.a", "<", None]]}, "Invalid operand type 'null' for '<'"),
+        ({"filters": [["parameters.a", "<", True]]}, "Invalid operand type 'boolean' for '<'"),
+        ({"filters": [["parameters.a", "=", 2**64]]}, "must fit into 64 bits"),
+        ({"filters": [["parameters.a", "in", "x"]]}, "Invalid operand type 'text' for 'in'"),
+        ({"filters": [["parameters.a", "in", [{}]]]}, "Invalid operand type 'object' for 'in'"),
+        ({"filters": [["parameters.a", "like", 1]]}, "Invalid operand type 'number' for 'like'"),
+        ({"filters": [["parameters.a", "like", "%" * 20_000]]}, "at most"),
+        ({"filters": [["parameters.a", "exists", "x"]]}, "Invalid operand type 'text' for 'exi"),
+        ({"filters": [["parameters.a", "is_a", "x"]]}, "Invalid operator 'is_a' for a key"),
+        ({"filters": [["parameters", "exists", True]]}, "Invalid operand type 'boolean' for"),
+        ({"filters": [["parameters", "contains", "x"]]}, "Invalid operator 'contains'"),
+        ({"filters": [["output", "exists", "x"]]}, "Invalid attribute 'output' in filter"),
+        ({"filters": [["output.x", "=", "x"]]}, "Invalid attribute 'output.x' in filter"),
+        ({"filters": [["nothing.x", "=", "x"]]}, "Invalid attribute 'nothing.x' in filter"),
+        ({"filters": [["command", "contains", ["x"]]]}, "Invalid operand type 'array'"),
+        ({"where": "{"}, 'Could not parse "where" param as an object'),
+        ({"where": [1]}, 'Could not parse "where" param as an object'),
+        ({"where": {"progress": 1}}, "Invalid attribute 'progress' in filter"),
+        ({"where": {"sequence": "first"}}, "Invalid operand 'first' for integer"),
         ({"filters": [["uuid", "like", "%" * 20_000]]}, "at most"),
         ({"filters": [["uuid", "=", "x"]] * 200}, "at most"),
         ({"select": []}, "Attribute selection list cannot be empty"),
@@ -102,6 +124,47 @@ def test_what_is_refused(parameters: dict[str, Any], message: str) -> None:
 def test_no_filters(value: Any) -> None:
     """Nothing at all may be said in several ways."""
     assert parsed(filters=value).filters == ()
+
+
+@pytest.mark.rule("R41")
+def test_a_key_is_what_follows_the_first_dot() -> None:
+    """Keys may have dots, and be spelled in angle brackets; old names of attributes count."""
+    for name, key in (
+        ("parameters.a", "a"),
+        ("parameters.a.b", "a.b"),
+        ("parameters.<a.b>", "a.b"),
+        ("parameters.", ""),
+        ("resource_limits.x", "x"),
+    ):
+        ((term,),) = parsed(filters=[[name, "=", 1]]).filters
+        assert (term.attribute.kind, term.key, term.operand) == ("object", key, 1)
+    assert parsed(filters=[["parameters", "exists", "a"]]) == parsed(
+        filters=[["parameters.a", "exists", True]]
+    )
+
+
+@pytest.mark.rule("R41")
+@pytest.mark.parametrize(
+    ("where", "filters"),
+    [
+        (None, []),
+        ("", []),
+        ({"output": None}, [["output", "=", None]]),
+        ({"output": "a", "sequence": 1}, [["output", "=", "a"], ["sequence", "=", 1]]),
+        ('{"success": true}', [["success", "=", True]]),
+        ({"output": ["a", None]}, [["output", "in", ["a", None]]]),
+        ({"output": ["contains", "5%"]}, [["output", "like", "%5\\%%"]]),
+        ({"output": ["contains", "a", "b"]}, [["output", "in", ["contains", "a", "b"]]]),
+        ({"parameters": {"a": "b", "c": 1}}, [["parameters", "ilike", "%a%b%"]]),
+        ({"sequence": 1.5, "nothing": 1, "any": "x", "kind": 0.5}, []),
+        ({"id": 7}, [["id", "=", 7]]),
+    ],
+)
+def test_where_is_the_old_form_of_filters(where: Any, filters: list[Any]) -> None:
+    """Each pair is a filter; what is unknown there is ignored, as clients expect."""
+    assert parsed(where=where) == parsed(filters=filters)
+    both = parsed(where=where, filters=[["state", "=", "running"]])
+    assert both == parsed(filters=[["state", "=", "running"], *filters])
 
 
 def test_order_drops_what_it_does_not_know_and_what_is_not_selected() -> None:
@@ -131,17 +194,25 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=8,
 )
-NAMES = st.sampled_from([*TASKS.attributes, "any", "id", "updated_at", "nothing"])
-OPERATORS = st.sampled_from(["=", "!=", "<", ">=", "like", "ilike", "in", "NOT IN", "is_a", "@@"])
+NAMES = st.sampled_from(
+    [*TASKS.attributes, "any", "id", "updated_at", "nothing", "parameters.a", "output.a"]
+)
+OPERATORS = st.sampled_from(
+    ["=", "!=", "<", ">=", "like", "ilike", "in", "NOT IN", "is_a", "@@", "exists", "contains"]
+)
 
 
-@given(filters=st.lists(st.tuples(NAMES, OPERATORS, JSON).map(list), max_size=3), order=JSON)
-def test_nothing_breaks_the_parser(filters: Any, order: Any) -> None:
+@given(
+    filters=st.lists(st.tuples(NAMES, OPERATORS, JSON).map(list), max_size=3),
+    where=st.dictionaries(NAMES, JSON, max_size=3) | JSON,
+    order=JSON,
+)
+def test_nothing_breaks_the_parser(filters: Any, where: Any, order: Any) -> None:
     """Whatever is asked is understood or refused, as values and as JSON text alike."""
     results: list[Any] = []
     for parameters in (
-        {"filters": filters, "order": order},
-        {"filters": json.dumps(filters), "order": order},
+        {"filters": filters, "order": order, "where": where},
+        {"filters": json.dumps(filters), "order": order, "where": where},
     ):
         try:
             results.append(parse_query(TASKS, parameters, 1000).filters)

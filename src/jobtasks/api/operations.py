@@ -91,6 +91,11 @@ LIST = (
         "A JSON list of [attribute, operator, operand]; all must hold.",
     ),
     _query(
+        "where",
+        _json_text("object"),
+        "The old form of filters: a JSON object of attributes and what they must be.",
+    ),
+    _query(
         "order",
         _json_text("array"),
         "Attributes, each with asc or desc; a JSON list or one text.",

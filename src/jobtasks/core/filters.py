@@ -14,6 +14,7 @@ import msgspec
 
 from jobtasks.core.errors import Invalid
 from jobtasks.core.identifiers import TYPES
+from jobtasks.core.operands import shown, wrong_operand
 from jobtasks.core.resources import (
     ALIASES,
     INTEGER_MAX,
@@ -25,7 +26,9 @@ from jobtasks.core.resources import (
     as_boolean,
     is_digits,
 )
+from jobtasks.core.subproperties import CONTAINS, EXISTS, check_operand, split_name
 from jobtasks.core.timestamps import parse_time
+from jobtasks.core.where import as_filters, literal
 
 LIMIT_DEFAULT = 100
 FILTERS_MAX = 100
@@ -36,7 +39,8 @@ PATTERN_CHARACTERS_MAX = 10_000
 COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 PATTERNS = frozenset({"like", "ilike"})
 MEMBERSHIPS = frozenset({"in", "not in"})
-OPERATORS = COMPARISONS | PATTERNS | MEMBERSHIPS | {"is_a"}
+OPERATORS = COMPARISONS | PATTERNS | MEMBERSHIPS | {"is_a", EXISTS, CONTAINS}
+FULL_TEXT = "@@"
 UNSERVED = frozenset({"in git", "not in git", "in docker", "not in docker"})
 """Operators that Arvados has on jobs: versions and images are compared here as they were given."""
 
@@ -70,6 +74,9 @@ class Term(NamedTuple):
     for `is_a` the middle parts of the UUIDs."""
     nulls: bool = False
     """Whether a row where the attribute is null matches as well."""
+    key: str | None = None
+    """Of an object, what alone is compared; the operand is then a JSON value, a tuple of them for
+    `in`, `not in`, or for `exists` whether the key is there."""
 
 
 class Order(NamedTuple):
@@ -116,7 +123,8 @@ def parse_query(resource: Resource, parameters: Mapping[str, Any], items_max: in
         raise Invalid("count parameter must be 'exact' or 'none'")
     return Query(
         resource=resource,
-        filters=parse_filters(resource, parameters.get("filters")),
+        filters=parse_filters(resource, parameters.get("filters"))
+        + parse_filters(resource, as_filters(resource, parameters.get("where"))),
         order=_parse_order(resource, parameters.get("order"), select),
         select=select,
         limit=min(_parse_number("limit", parameters, LIMIT_DEFAULT), items_max),
@@ -157,7 +165,7 @@ def parse_select(resource: Resource, value: Any) -> tuple[str, ...] | None:
         raise Invalid("Attribute selection list cannot be empty")
     unknown = [name for name in names if not _is_name(resource, name)]
     if unknown:
-        raise Invalid(f"Invalid attribute(s): {_shown(unknown)}")
+        raise Invalid(f"Invalid attribute(s): {shown(unknown)}")
     return tuple(dict.fromkeys(ALIASES.get(name, name) for name in names))
 
 
@@ -193,41 +201,88 @@ def parse_filters(resource: Resource, value: Any) -> tuple[Condition, ...]:
     elements = _parse_array("filters", value) or []
     if len(elements) > FILTERS_MAX:
         raise Invalid(f"filters must have at most {FILTERS_MAX} elements")
-    return tuple(_parse_condition(resource, element) for element in elements)
-
-
-def _parse_condition(resource: Resource, element: Any) -> Condition:
-    if not isinstance(element, list):
-        raise Invalid(f"Invalid element in filters array: {_shown(element)} is not an array")
-    if len(element) != 3:
-        raise Invalid(f"Invalid element in filters array: {_shown(element)} is not a triple")
-    names, spelled, operand = element
-    operator = spelled.lower() if isinstance(spelled, str) else ""
-    if operator in UNSERVED:
-        raise Invalid(f"Operator '{operator}' is not supported: values are compared as given")
-    if operator not in OPERATORS:
-        raise Invalid(f"Invalid operator '{_shown(spelled)}'")
     return tuple(
-        _parse_term(attribute, operator, operand)
-        for attribute in _attributes(resource, names, operator)
+        condition for element in elements for condition in _parse_conditions(resource, element)
     )
 
 
-def _attributes(resource: Resource, names: Any, operator: str) -> list[Attribute]:
+def _parse_conditions(resource: Resource, element: Any) -> list[Condition]:
+    """Return what one filter states: one condition, or of several words one each."""
+    if not isinstance(element, list):
+        raise Invalid(f"Invalid element in filters array: {shown(element)} is not an array")
+    if len(element) != 3:
+        raise Invalid(f"Invalid element in filters array: {shown(element)} is not a triple")
+    names, spelled, operand = element
+    operator = spelled.lower() if isinstance(spelled, str) else ""
+    if operator == FULL_TEXT:
+        return _words(resource, names, operand)
+    if operator in UNSERVED:
+        raise Invalid(f"Operator '{operator}' is not supported: values are compared as given")
+    if operator not in OPERATORS:
+        raise Invalid(f"Invalid operator '{shown(spelled)}'")
+    return [_parse_condition(resource, names, operator, operand)]
+
+
+def _parse_condition(resource: Resource, names: Any, operator: str, operand: Any) -> Condition:
     if names == "any":
         if operator not in PATTERNS:
-            raise Invalid("Attribute 'any' in a filter needs the operator like or ilike")
-        return [row for row in resource.attributes.values() if row.filter_class is FilterClass.TEXT]
+            raise Invalid("Attribute 'any' in a filter needs the operator like, ilike or @@")
+        return tuple(_parse_term(row, operator, operand) for row in _texts(resource))
     chosen = names if isinstance(names, list) and names else [names]
     if len(chosen) > FILTERS_MAX:
         raise Invalid(f"A filter must name at most {FILTERS_MAX} attributes")
-    return [_filterable(resource, name) for name in chosen]
+    return tuple(_parse_named(resource, name, operator, operand) for name in chosen)
+
+
+def _texts(resource: Resource) -> list[Attribute]:
+    return [row for row in resource.attributes.values() if row.filter_class is FilterClass.TEXT]
+
+
+def _words(resource: Resource, names: Any, operand: Any) -> list[Condition]:
+    """Return the conditions of a search for words: each of them is in some text, in any case."""
+    if names != "any":
+        raise Invalid("Full text search on individual columns is not supported")
+    if isinstance(operand, list):
+        raise Invalid("Full text search not supported for array operands")
+    words = operand.split() if isinstance(operand, str) else []
+    if not words:
+        raise wrong_operand(operand, FULL_TEXT)
+    if len(words) > FILTERS_MAX:
+        raise Invalid(f"Full text search takes at most {FILTERS_MAX} words")
+    patterns = [f"%{literal(word)}%" for word in words]
+    return [_parse_condition(resource, "any", "ilike", pattern) for pattern in patterns]
+
+
+def _parse_named(resource: Resource, name: Any, operator: str, operand: Any) -> Term:
+    within = split_name(name) if isinstance(name, str) else None
+    if within is not None:
+        return _key_term(_json(resource, within[0], name), within[1], operator, operand)
+    if operator == EXISTS:
+        if not isinstance(operand, str):
+            raise wrong_operand(operand, operator)
+        return _key_term(_json(resource, name, name), operand, EXISTS, True)
+    return _parse_term(_filterable(resource, name), operator, operand)
+
+
+def _json(resource: Resource, name: Any, shown_name: Any) -> Attribute:
+    """Return the attribute called `name`, of which keys can be filtered."""
+    found = _lookup(resource, name)
+    if found is None or found.kind is not Kind.OBJECT or found.column is None:
+        raise Invalid(f"Invalid attribute '{shown(shown_name)}' in filter")
+    return found
+
+
+def _key_term(attribute: Attribute, key: str, operator: str, operand: Any) -> Term:
+    value = check_operand(operator, operand)
+    if operator in PATTERNS:
+        _check_pattern(value)
+    return Term(attribute, operator, value, key=key)
 
 
 def _filterable(resource: Resource, name: Any) -> Attribute:
     found = _lookup(resource, name)
     if found is None or found.filter_class is FilterClass.NONE:
-        raise Invalid(f"Invalid attribute '{_shown(name)}' in filter")
+        raise Invalid(f"Invalid attribute '{shown(name)}' in filter")
     return found
 
 
@@ -242,21 +297,26 @@ def _parse_term(attribute: Attribute, operator: str, operand: Any) -> Term:
         return _comparison(attribute, operator, operand)
     if operator in MEMBERSHIPS:
         return _membership(attribute, operator, operand)
-    if attribute.filter_class is not FilterClass.TEXT:
+    if operator == CONTAINS and attribute.kind is Kind.LIST:
+        return Term(attribute, operator, check_operand(operator, operand))
+    if attribute.filter_class is not FilterClass.TEXT or operator == CONTAINS:
         raise Invalid(f"Invalid operator '{operator}' for attribute '{attribute.name}'")
     if operator == "is_a":
         return _is_a(attribute, operand)
-    if not isinstance(operand, str):
-        raise _wrong_operand(operand, operator)
-    if len(operand) > PATTERN_CHARACTERS_MAX:
+    pattern = _as_text(attribute, operator, operand)
+    _check_pattern(pattern)
+    return Term(attribute, operator, pattern)
+
+
+def _check_pattern(pattern: str) -> None:
+    if len(pattern) > PATTERN_CHARACTERS_MAX:
         raise Invalid(f"A pattern must have at most {PATTERN_CHARACTERS_MAX} characters")
-    return Term(attribute, operator, _as_text(attribute, operator, operand))
 
 
 def _comparison(attribute: Attribute, operator: str, operand: Any) -> Term:
     if operand is None:
         if operator not in ("=", "!="):
-            raise _wrong_operand(operand, operator)
+            raise wrong_operand(operand, operator)
         return Term(attribute, operator, None)
     if attribute.filter_class is FilterClass.BOOLEAN and operator not in ("=", "!="):
         raise Invalid(f"Invalid operator '{operator}' for boolean attribute '{attribute.name}'")
@@ -269,7 +329,7 @@ def _comparison(attribute: Attribute, operator: str, operand: Any) -> Term:
 
 def _membership(attribute: Attribute, operator: str, operand: Any) -> Term:
     if not isinstance(operand, list):
-        raise _wrong_operand(operand, operator)
+        raise wrong_operand(operand, operator)
     convert = _CONVERSIONS[attribute.filter_class]
     values = tuple(convert(attribute, operator, item) for item in operand if item is not None)
     if operator == "in":
@@ -283,13 +343,13 @@ def _membership(attribute: Attribute, operator: str, operand: Any) -> Term:
 def _is_a(attribute: Attribute, operand: Any) -> Term:
     kinds = operand if isinstance(operand, list) else [operand]
     if not all(isinstance(kind, str) for kind in kinds):
-        raise _wrong_operand(operand, "is_a")
+        raise wrong_operand(operand, "is_a")
     return Term(attribute, "is_a", tuple(KINDS[kind] for kind in kinds if kind in KINDS))
 
 
 def _as_text(attribute: Attribute, operator: str, operand: Any) -> str:
     if not isinstance(operand, str):
-        raise _wrong_operand(operand, operator)
+        raise wrong_operand(operand, operator)
     return operand
 
 
@@ -297,7 +357,7 @@ def _as_integer(attribute: Attribute, operator: str, operand: Any) -> int:
     value = int(operand) if isinstance(operand, str) and is_digits(operand) else operand
     if type(value) is not int or not INTEGER_MIN <= value <= INTEGER_MAX:
         raise Invalid(
-            f"Invalid operand '{_shown(operand)}' for integer attribute '{attribute.name}'"
+            f"Invalid operand '{shown(operand)}' for integer attribute '{attribute.name}'"
         )
     return value
 
@@ -307,17 +367,17 @@ def _as_boolean(attribute: Attribute, operator: str, operand: Any) -> bool:
         return operand
     if isinstance(operand, str) and operand.lower() in TRUE_WORDS | FALSE_WORDS:
         return operand.lower() in TRUE_WORDS
-    raise Invalid(f"Invalid operand '{_shown(operand)}' for boolean attribute '{attribute.name}'")
+    raise Invalid(f"Invalid operand '{shown(operand)}' for boolean attribute '{attribute.name}'")
 
 
 def _as_time(attribute: Attribute, operator: str, operand: Any) -> int:
     if not isinstance(operand, str):
-        raise _wrong_operand(operand, operator)
+        raise wrong_operand(operand, operator)
     try:
         return parse_time(operand)
     except (ValueError, OverflowError):
         raise Invalid(
-            f"Invalid operand '{_shown(operand)}' for attribute '{attribute.name}'"
+            f"Invalid operand '{shown(operand)}' for attribute '{attribute.name}'"
         ) from None
 
 
@@ -327,12 +387,6 @@ _CONVERSIONS: Mapping[FilterClass, Callable[[Attribute, str, Any], Any]] = {
     FilterClass.BOOLEAN: _as_boolean,
     FilterClass.DATETIME: _as_time,
 }
-
-
-def _wrong_operand(operand: Any, operator: str) -> Invalid:
-    names = {str: "text", bool: "boolean", type(None): "null", list: "array", dict: "object"}
-    kind = names.get(type(operand), "number")
-    return Invalid(f"Invalid operand type '{kind}' for '{operator}' operator in filters")
 
 
 # -- order -----------------------------------------------------------------------------------------
@@ -367,16 +421,10 @@ def _order_items(value: Any) -> list[Any]:
 def _parse_key(resource: Resource, item: Any) -> Order | None:
     words = item.split() if isinstance(item, str) else []
     if not words:
-        raise Invalid(f"Invalid element in order: {_shown(item)}")
+        raise Invalid(f"Invalid element in order: {shown(item)}")
     table, _, name = words[0].rpartition(".")
     direction = "".join(words[1:]).lower()
     attribute = _lookup(resource, name)
     if attribute is None or attribute.column is None or table not in ("", resource.name):
         return None
     return Order(attribute, direction == "desc") if direction in ("", "asc", "desc") else None
-
-
-def _shown(value: Any) -> str:
-    """Return `value` for an error message, cut short."""
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= 80 else text[:77] + "…"

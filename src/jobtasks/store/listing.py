@@ -253,6 +253,8 @@ def _denies(term: Term) -> bool:
 def _term(term: Term, values: _Values, job_id: int | None = None) -> str:
     column = term.attribute.column
     assert column is not None
+    if term.key is not None:
+        return _of_key(column, term, values)
     if _denies(term):
         return f"{column} = 0"  # as the index says it
     if job_id is not None and _is_place(term):
@@ -287,6 +289,56 @@ def _is_a(column: str, term: Term, values: _Values) -> str:
     return f"substr({column}, 7, 5) IN {values.bind_all(term.operand)}"
 
 
+def _of_key(column: str, term: Term, values: _Values) -> str:
+    """Return the condition on what an object holds under a key; without it nothing is equal."""
+    found = f"SELECT 1 FROM json_each({column}) AS held WHERE held.key = {values.bind(term.key)}"
+    if term.operator == "exists":
+        return f"{'' if term.operand else 'NOT '}EXISTS ({found})"
+    test = _JSON_TESTS.get(term.operator, _json_compared)(term, values)
+    return f"{'NOT ' * (term.operator in ('!=', 'not in'))}EXISTS ({found} AND ({test}))"
+
+
+def _holds_item(source: str, term: Term, values: _Values) -> str:
+    return (
+        f"EXISTS (SELECT 1 FROM json_each({source}) WHERE {_json_equal((term.operand,), values)})"
+    )
+
+
+def _json_equal(wanted: tuple[Any, ...], values: _Values) -> str:
+    """Return the condition that a JSON value is one of `wanted`, by type and value."""
+    texts = tuple(item for item in wanted if isinstance(item, str))
+    numbers = tuple(item for item in wanted if type(item) in (int, float))
+    words = {_JSON_WORDS[item] for item in wanted if item is None or isinstance(item, bool)}
+    tests = [f"type IN ({', '.join(sorted(words))})"]
+    if texts:
+        tests.append(f"type = 'text' AND atom IN {values.bind_all(texts)}")
+    if numbers:
+        tests.append(f"type IN ('integer', 'real') AND atom IN {values.bind_all(numbers)}")
+    return " OR ".join(tests)
+
+
+def _json_compared(term: Term, values: _Values) -> str:
+    types = "'text'" if isinstance(term.operand, str) else "'integer', 'real'"
+    return f"type IN ({types}) AND atom {term.operator} {values.bind(term.operand)}"
+
+
+def _json_contains(term: Term, values: _Values) -> str:
+    itself = _json_equal((term.operand,), values)
+    return f"{itself} OR type = 'array' AND {_holds_item('held.value', term, values)}"
+
+
+_JSON_WORDS = {None: "'null'", True: "'true'", False: "'false'"}
+_JSON_TESTS: Mapping[str, Callable[[Term, _Values], str]] = {
+    "=": lambda term, values: _json_equal((term.operand,), values),
+    "!=": lambda term, values: _json_equal((term.operand,), values),
+    "in": lambda term, values: _json_equal(term.operand, values),
+    "not in": lambda term, values: _json_equal(term.operand, values),
+    "like": lambda term, values: f"type = 'text' AND {_like('atom', term, values)}",
+    "ilike": lambda term, values: f"type = 'text' AND {_ilike('atom', term, values)}",
+    "contains": _json_contains,
+}
+
+
 _RANGES = frozenset({"=", "<", "<=", ">", ">="})
 _COMPARISONS: Mapping[str, Callable[[str, Term, _Values], str]] = {
     "like": _like,
@@ -294,6 +346,7 @@ _COMPARISONS: Mapping[str, Callable[[str, Term, _Values], str]] = {
     "in": _member,
     "not in": _member,
     "is_a": _is_a,
+    "contains": _holds_item,
 }
 
 _GLOB = {"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"}
