@@ -11,8 +11,6 @@ from starlette.routing import Route
 
 from jobtasks.api.app import routes_of
 from jobtasks.api.edge import Edge
-from jobtasks.api.openapi import REFUSALS
-from jobtasks.core.errors import error_codes
 from jobtasks.core.filters import OPERATORS
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.settings import Settings
@@ -113,11 +111,3 @@ def test_limits_of_requests_are_those_of_the_settings() -> None:
     assert f"arrive within {settings.head_seconds:g} s, a body within" in text
     assert f"a body within {settings.body_seconds:g} s" in text
     assert f"{settings.requests_open_max:,} requests may be under way" in PAGE
-    for status in REFUSALS:
-        assert f"\n  | {status} | " in PAGE
-
-
-def test_every_code_of_an_error_is_on_the_page() -> None:
-    """Each with its status, and no other."""
-    rows = re.findall(r"^  \| (\d+) \| `(\w+)` \|", PAGE, re.MULTILINE)
-    assert {code: int(status) for status, code in rows} == error_codes()
