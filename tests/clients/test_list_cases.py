@@ -172,7 +172,8 @@ def test_case_9_87_88_89_operands_have_the_attributes_type(
     for operand in (2**63, str(2**63), -(2**63) - 1):
         message = refusal(answer(http, ["priority", "=", operand]))
         assert message == f"Invalid operand '{operand}' for integer attribute 'priority'"
-    for value in ("maybe", 1, [], {}):
+    wrong: list[Any] = ["maybe", 1, [], {}]
+    for value in wrong:
         message = refusal(answer(http, ["nondeterministic", "=", value]))
         assert "for boolean attribute 'nondeterministic'" in message
 
