@@ -9,7 +9,7 @@ import click
 
 from jobtasks.cli.client import Client
 from jobtasks.cli.durations import readable_bytes
-from jobtasks.cli.logs import follow_option, say, show_job_log, stream_options
+from jobtasks.cli.logs import follow_option, show_job_log, stream_options
 from jobtasks.cli.options import (
     Assignment,
     color_option,
@@ -18,12 +18,15 @@ from jobtasks.cli.options import (
     list_options,
     state_option,
 )
-from jobtasks.cli.output import Column, Row, age, key, print_list, print_record, took
+from jobtasks.cli.output import Column, Row, age, key, print_list, print_record, say, took
+from jobtasks.cli.problems import OF_STATE
+from jobtasks.cli.progress import meter
 from jobtasks.cli.reasons import print_reasons, why_queued
 from jobtasks.cli.selectors import JOB, TASK, noun_of, resolve, resolve_all
 from jobtasks.cli.servers import attend, look
 from jobtasks.cli.several import change_each, dry_run_option, print_changed, rehearsed
 from jobtasks.cli.state import StateDirectory
+from jobtasks.cli.watching import watch, watch_list, watch_option
 from jobtasks.core.errors import NotFound
 
 
@@ -74,12 +77,18 @@ TASK_COLUMNS: list[Column] = [
 
 @command.command(name="show")
 @click.argument("job")
+@watch_option
 @state_option
 @format_option
-def show(job: str, state: StateDirectory, form: str) -> None:
-    """Show the record of JOB; in text also its size, and why it has not started."""
-    with look(state) as client:
+def show(job: str, watches: bool, state: StateDirectory, form: str) -> None:
+    """Show the record of JOB; in text also its size, and why it has not started.
+
+    With --watch the record comes when the job has ended.
+    """
+    with attend(state, watches, say) as (client, watches):
         uuid = resolve(client, JOB, job)
+        if watches:
+            watch(client, uuid, meter(sys.stderr))
         record = client.get(f"/jobs/{uuid}")
         waits = form == "table" and record["state"] == "Queued"
         why = why_queued(client, uuid) if waits else None
@@ -111,11 +120,13 @@ def explain(job: str, state: StateDirectory, form: str) -> None:
 
 @command.command(name="list")
 @click.option("--only", metavar="STATE", help="The same as --filter state=STATE.")
+@click.option("--watch", "watches", is_flag=True, help="Keep it up to date until all are over.")
 @list_options("jobs", limit=20)
 @state_option
 @format_option
 def list_jobs(
     only: str | None,
+    watches: bool,
     conditions: tuple[list[Any], ...],
     orders: tuple[str, ...],
     limit: int,
@@ -123,12 +134,25 @@ def list_jobs(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """List jobs, the newest first unless --order says otherwise."""
+    """List jobs, the newest first unless --order says otherwise.
+
+    With --watch, where there is no terminal, a line comes for each job that is new or has changed;
+    with -o jsonl its record.
+    """
+    if watches and form == "json":
+        raise click.UsageError("--watch has no end that JSON could wait for: use -o jsonl.")
     filters = [*conditions, *([["state", "=", only]] if only else [])]
     filters = [_as_spelled(each, str.capitalize) for each in filters]
     order = list(orders) or ["created_at desc"]
-    with look(state) as client:
-        answer = client.pages("/jobs", limit, offset, filters=filters or None, order=order)
+    with attend(state, watches, say) as (client, watches):
+
+        def read() -> dict[str, Any]:
+            return client.pages("/jobs", limit, offset, filters=filters or None, order=order)
+
+        if watches:
+            watch_list(lambda: read()["items"], JOB_COLUMNS, form, _goes_on)
+            return
+        answer = read()
     print_list(answer["items"], JOB_COLUMNS, form)
     _say_more(answer, offset, form)
 
@@ -163,6 +187,10 @@ def tasks(
         answer = client.pages("/job_tasks", limit, offset, filters=filters, order=order)
     print_list(answer["items"], TASK_COLUMNS, form)
     _say_more(answer, offset, form)
+
+
+def _goes_on(job: Row) -> bool:
+    return job["state"] not in OF_STATE
 
 
 def _as_spelled(condition: list[Any], spell: Any) -> list[Any]:
@@ -302,9 +330,9 @@ def log(job: str, follows: bool, failed: bool, stream: str | None, state: StateD
     Each line begins with the numbers of task and attempt, as in `17.1 | text`; `JOB/17` names that
     task. With -f lines come as they are written, until the job has ended.
     """
-    with attend(state, say) as (client, goes_on):
+    with attend(state, follows, say) as (client, follows):
         uuid = resolve(client, JOB, job)
-        show_job_log(client, uuid, failed, stream, follows and goes_on)
+        show_job_log(client, uuid, failed, stream, follows)
 
 
 @command.command(name="output")

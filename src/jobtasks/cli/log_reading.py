@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from jobtasks.cli.client import Client
 from jobtasks.cli.problems import OF_STATE
-from jobtasks.protocol.frames import HEADER, TASK
+from jobtasks.protocol.frames import HEADER, TASK, parse_frames
 
 PLACES_MAX = 500
 """Attempts in one call: their names must fit into an address."""
@@ -48,22 +48,6 @@ class Known(NamedTuple):
     """All of its log has come, or nothing more of it will."""
 
 
-def whole_frames(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (mark, content) of each frame that is whole in what comes from a connection."""
-    buffer = bytearray()
-    for chunk in chunks:
-        buffer += chunk
-        start = 0
-        while len(buffer) - start >= HEADER.size:
-            mark, length = HEADER.unpack_from(buffer, start)
-            end = start + HEADER.size + length
-            if len(buffer) < end:
-                break
-            yield mark, bytes(buffer[start + HEADER.size : end])
-            start = end
-        del buffer[:start]
-
-
 class LogReader:
     """Reads logs of one job's attempts; remembers how far it is in each."""
 
@@ -98,7 +82,7 @@ class LogReader:
 
         def take(chunks: Iterator[bytes]) -> None:
             current = NOWHERE
-            for mark, content in whole_frames(chunks):
+            for mark, content in parse_frames(chunks):
                 if mark == TASK:
                     self._close_if_whole(current)
                     current = self._note(json.loads(content))

@@ -11,6 +11,7 @@ import click
 from jobtasks.cli.client import Client
 from jobtasks.cli.log_reading import LogReader, Place, attempts_after, follow
 from jobtasks.cli.options import Command, color_option, state_option
+from jobtasks.cli.output import say
 from jobtasks.cli.problems import ExitCode, Problem
 from jobtasks.cli.selectors import JOB, LAST, TASK, noun_of, resolve
 from jobtasks.cli.servers import attend
@@ -132,13 +133,12 @@ def command(
     Of a job each line begins with the numbers of its task and its attempt; `JOB/NUMBER` names that
     task: `jobtasks logs @last/17`.
     """
-    with attend(state, say) as (client, goes_on):
+    with attend(state, follows, say) as (client, follows):
         kind, uuid = _resolve_either(client, what)
         if kind is TASK and failed:
             raise click.UsageError("--failed is for the log of a job.")
         if kind is JOB and attempt:
             raise click.UsageError("--attempt is for the log of a task.")
-        follows = follows and goes_on
         if kind is TASK:
             show_task_log(client, uuid, attempt, stream, follows)
         else:
@@ -241,8 +241,3 @@ def _in_order(client: Client, job: str, failed: bool) -> list[Place]:
 def _uses_color() -> bool:
     chosen = click.get_current_context().color
     return sys.stdout.isatty() if chosen is None else chosen
-
-
-def say(line: str) -> None:
-    """Tell the user on stderr."""
-    click.echo(line, err=True)

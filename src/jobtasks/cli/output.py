@@ -25,6 +25,12 @@ CELL_WIDTH_MIN = 6
 TEXT_WIDTH_MIN = 20
 """The least room for the values of a record, however narrow the terminal."""
 
+LINES_MAX = 12
+"""On a terminal a value of a record takes no more lines, or one more that says so."""
+
+FOR_PROGRAMS = frozenset(("href", "kind", "etag"))
+"""Attributes that say nothing to people."""
+
 AGES = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -46,7 +52,10 @@ def print_list(items: Sequence[Row], columns: Sequence[Column], form: str) -> No
 
 
 def print_record(record: Row, form: str) -> None:
-    """A record as ``name  value`` lines, as a JSON object, on one line too, or as its uuid."""
+    """A record as ``name  value`` lines, as a JSON object, on one line too, or as its uuid.
+
+    The lines leave out what is empty; JSON has every attribute.
+    """
     if form == "json":
         _print_json(record)
     elif form == "table":
@@ -56,16 +65,31 @@ def print_record(record: Row, form: str) -> None:
 
 
 def _print_values(record: Row) -> None:
-    """A line per value; on a terminal what is longer goes on below itself."""
-    width = max(map(len, record))
+    """A line per value that says something; on a terminal what is longer goes on below itself."""
+    shown = {name: value for name, value in record.items() if says_something(name, value)}
+    width = max(map(len, shown), default=0)
     columns = _terminal_columns()
-    for name, value in record.items():
+    for name, value in shown.items():
         heading = click.style(name.ljust(width), bold=True)
         if columns is None:
             click.echo(f"{heading}  {_cell(value)}")
             continue
         lines = folded(value, max(TEXT_WIDTH_MIN, columns - width - 2))
-        click.echo(f"{heading}  " + ("\n" + " " * (width + 2)).join(lines))
+        click.echo(f"{heading}  " + ("\n" + " " * (width + 2)).join(shortened(lines)))
+
+
+def says_something(name: str, value: Any) -> bool:
+    """Whether people are shown a value: what is empty, or for programs alone, they are not."""
+    return value not in (None, "", [], {}) and name not in FOR_PROGRAMS
+
+
+def shortened(lines: list[str]) -> list[str]:
+    """At most `LINES_MAX` lines; what is in the middle is counted and left out."""
+    left_out = len(lines) - LINES_MAX
+    if left_out <= 1:
+        return lines
+    half = LINES_MAX // 2
+    return [*lines[:half], f"… {left_out} more lines", *lines[-half:]]
 
 
 def folded(value: Any, width: int) -> list[str]:
@@ -83,14 +107,21 @@ def folded(value: Any, width: int) -> list[str]:
 
 
 def _print_table(items: Sequence[Row], columns: Sequence[Column]) -> None:
+    heading, *rows = table_lines(items, columns, _terminal_columns())
+    click.secho(heading, bold=True)
+    for row in rows:
+        click.echo(row)
+
+
+def table_lines(items: Sequence[Row], columns: Sequence[Column], room: int | None) -> list[str]:
+    """The lines of a table, its heading first, in at most `room` columns of a terminal."""
     rows = [[_cell(value(item)) for _, value in columns] for item in items]
     headings = [heading for heading, _ in columns]
     widths = [max(map(width_of, column)) for column in zip(headings, *rows, strict=True)]
-    if (room := _terminal_columns()) is not None:
+    if room is not None:
         widths = fitted(widths, room)
-    click.secho(_line(headings, widths), bold=True)
-    for row in rows:
-        click.echo(_line(row, widths))
+    lines = [_line(cells, widths) for cells in (headings, *rows)]
+    return lines if room is None else [cut(line, room) for line in lines]
 
 
 def key(name: str) -> Callable[[Row], Any]:
@@ -192,3 +223,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _filled(cell: str, width: int) -> str:
     shown = cut(cell, width)
     return shown + " " * (width - width_of(shown))
+
+
+def say(line: str) -> None:
+    """Tell the user on stderr."""
+    click.echo(line, err=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
+import click
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
@@ -49,8 +51,16 @@ class Meter(Protocol):
 
 
 def meter(stream: TextIO) -> Meter:
-    """What fits the stream."""
-    return Bars(stream) if stream.isatty() else Lines(stream)
+    """What fits the stream: bars need a terminal that can go back over its lines."""
+    can_go_back = stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    return Bars(stream) if can_go_back else Lines(stream)
+
+
+def console_on(stream: TextIO) -> Console:
+    """A console that keeps to what was asked for with ``--color``, or by the environment."""
+    context = click.get_current_context(silent=True)
+    color = context.color if context else None
+    return Console(file=stream, no_color=None if color is None else not color)
 
 
 class LevelBars(Progress):
@@ -73,7 +83,7 @@ class Bars:
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
-            console=Console(file=stream),
+            console=console_on(stream),
         )
 
     def __enter__(self) -> Self:

@@ -9,24 +9,20 @@ import click
 
 from jobtasks.cli.client import Client
 from jobtasks.cli.description import CommandAfterDashes, describes_a_job, job_body
-from jobtasks.cli.failures import explain_failure
 from jobtasks.cli.hosting import leaving_on_ctrl_c, some_server
-from jobtasks.cli.options import state_option
-from jobtasks.cli.problems import OF_STATE, ExitCode, Problem
-from jobtasks.cli.progress import Meter, meter
-from jobtasks.cli.reasons import why_queued
+from jobtasks.cli.options import color_option, state_option
+from jobtasks.cli.problems import ExitCode, Problem
+from jobtasks.cli.progress import meter
 from jobtasks.cli.selectors import JOB, resolve
 from jobtasks.cli.state import StateDirectory
-from jobtasks.cli.waiting import wait_for_end
-
-LOOK_SECONDS = 0.5
-"""How often the bars are brought up to date."""
+from jobtasks.cli.watching import tell_end, watch
 
 
 @click.command(name="run", cls=CommandAfterDashes)
 @describes_a_job
 @click.option("--resume", is_flag=True, help="Take up the job that an earlier run left (or JOB).")
 @state_option
+@color_option
 def command(
     script: str | None,
     parameters: tuple[tuple[str, Any], ...],
@@ -51,7 +47,7 @@ def command(
         job_uuid = _create(client, body) if body else _unfinished(client, script, state)
         state.remember_run(job_uuid)
         with leaving_on_ctrl_c(f"jobtasks run --resume{state.option}", is_ours):
-            job = _follow(client, job_uuid, shown)
+            job = watch(client, job_uuid, shown)
             exit_code = _report(client, job, state)
     state.forget_run()
     return exit_code
@@ -78,31 +74,7 @@ def _unfinished(client: Client, named: str | None, state: StateDirectory) -> str
     return str(jobs[0]["uuid"])
 
 
-def _follow(client: Client, job_uuid: str, shown: Meter) -> dict[str, Any]:
-    """Show how far the job is until it has ended; while it does not start, why."""
-    shown.say(f"job {job_uuid}")
-    empty_looks = 0
-
-    def look() -> None:
-        nonlocal empty_looks
-        levels = client.get(f"/jobs/{job_uuid}/levels")["items"]
-        shown.show(levels)
-        empty_looks = 0 if levels else empty_looks + 1
-        # A server of our own has no node at first: that is no news.
-        if empty_looks > 1 and (why := why_queued(client, job_uuid)):
-            shown.say(why)
-
-    with shown:
-        return wait_for_end(client, job_uuid, None, LOOK_SECONDS, look)
-
-
 def _report(client: Client, job: dict[str, Any], state: StateDirectory) -> ExitCode:
-    exit_code = OF_STATE[job["state"]]
-    if exit_code is ExitCode.OK:
+    if job["state"] == "Complete":
         client.copy(f"/jobs/{job['uuid']}/output", sys.stdout.buffer)
-    elif exit_code is ExitCode.JOB_FAILED:
-        for line in explain_failure(client, job, state.option):
-            click.echo(line, err=True)
-    else:
-        click.echo(f"job {job['uuid']} was cancelled", err=True)
-    return exit_code
+    return tell_end(client, job, state.option)

@@ -62,13 +62,14 @@ def look(state: StateDirectory) -> Iterator[Client]:
 
 @contextmanager
 def attend(
-    state: StateDirectory, notice: Callable[[str], None] = lambda line: None
+    state: StateDirectory, stays: bool, notice: Callable[[str], None] = lambda line: None
 ) -> Iterator[tuple[Client, bool]]:
-    """A client as `look` has it, and whether what it looks at goes on meanwhile.
+    """A client as `look` has it, and whether to stay with what it looks at, as is asked for.
 
-    A server that serves is waited for while it is away; one for this command alone runs nothing.
+    Who stays waits for a server that is away. With a server for this command alone nothing goes
+    on, so there is nothing to stay for.
     """
-    if address_of_environment(state) or answers(state):
+    if stays and (address_of_environment(state) or answers(state)):
         with connect(state, RUN_PATIENCE_SECONDS, notice) as client:
             yield client, True
     else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from jobtasks.cli.failures import cause_of
-from jobtasks.cli.logs import follow_option, say, show_task_log, stream_options
+from jobtasks.cli.logs import follow_option, show_task_log, stream_options
 from jobtasks.cli.options import format_option, format_option_without_id, state_option
-from jobtasks.cli.output import Column, key, moment, print_list, print_record, took
+from jobtasks.cli.output import Column, key, moment, print_list, print_record, say, took
 from jobtasks.cli.reasons import print_reasons
 from jobtasks.cli.selectors import TASK, resolve
 from jobtasks.cli.servers import attend, look
@@ -69,9 +69,9 @@ def log(
 
     With -f what is being written comes as well, also of later attempts, until the task is over.
     """
-    with attend(state, say) as (client, goes_on):
+    with attend(state, follows, say) as (client, follows):
         uuid = resolve(client, TASK, task)
-        show_task_log(client, uuid, attempt, stream, follows and goes_on)
+        show_task_log(client, uuid, attempt, stream, follows)
 
 
 @command.command(name="attempts")
