@@ -168,3 +168,11 @@ def test_the_attribute_etag_changes_with_whatever_a_record_shows(shape: Any, ren
         shown += bool(differs)
         assert not differs or after["etag"] != before["etag"], field
     assert shown > len(get_type_hints(shape)) / 2
+
+
+@pytest.mark.rule("R41")
+def test_the_answer_to_a_change_has_the_etag_that_is_read_next(api: Api) -> None:
+    """A client that has just changed a record need not read it again to know it."""
+    path = f"{BASE}/jobs/{api.job(runtime_constraints={'min_ram_per_node': 10**12})['uuid']}"
+    changed = api.http.patch(path, json={"description": "again"}).json()
+    assert changed == api.http.get(path).json()

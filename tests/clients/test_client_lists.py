@@ -32,6 +32,7 @@ def three(admin: Client) -> Iterator[list[Record]]:
                 "priority": priority,
                 "repository": f"Lists-{priority}" if priority else None,
                 "nondeterministic": flag,
+                "script_parameters": {"number": priority, "parts": ["all", str(priority)]},
             }
         )
         .execute()
@@ -72,7 +73,18 @@ FILTERS = [
     (["uuid", "is_a", ["arvados#jobTask", "arvados#group"]], []),
     ([["repository", "script_version"], "=", "Lists-1"], [1]),
     (["any", "ilike", "%lists-2%"], [2]),
+    (["any", "@@", "LISTS-2 client"], [2]),
+    (["script_parameters.number", "=", 1], [1]),
+    (["script_parameters.number", "<", 2], [0, 1]),
+    (["script_parameters.number", "in", [0, "1", 2]], [0, 2]),
+    (["script_parameters.parts", "contains", "1"], [1]),
+    (["script_parameters.absent", "exists", False], [0, 1, 2]),
+    (["script_parameters", "exists", "parts"], [0, 1, 2]),
+    (["runtime_constraints.min_ram_per_node", ">", 10**11], [0, 1, 2]),
+    (["command", "contains", "true"], [0, 1, 2]),
     (["PRIORITY", "=", 1], 422),
+    (["repository.key", "=", 1], 422),
+    (["script_parameters.number", "<", None], 422),
     (["priority", "=", "first"], 422),
     (["priority", "like", "1%"], 422),
     (["nondeterministic", "<", True], 422),
@@ -101,6 +113,13 @@ def test_each_operator_finds_what_it_says(admin: Client, three: list[Record]) ->
             found = call.execute()
             assert sorted(names_in(found, "priority")) == expected, condition
             assert found["items_available"] == len(expected)
+
+
+def test_where_is_taken_beside_filters(admin: Client, three: list[Record]) -> None:
+    """The old form, which the client encodes as an object; both must hold."""
+    mine = [["description", "=", MARK]]
+    found = admin.jobs().list(filters=mine, where={"priority": [0, 2], "repository": "Lists-2"})
+    assert names_in(found.execute(), "priority") == [2]
 
 
 def test_times_go_out_and_come_back(admin: Client, three: list[Record]) -> None:
