@@ -53,7 +53,7 @@ def test_a_list_of_nodes(jobtasks: Run, named: Any) -> None:
     ended = jobtasks("node", "list", "--filter", "state!=gone", "--order", "slots desc")
     first, second, third = (line.split("  ") for line in ended.out.splitlines()[1:])
     assert [cell.strip() for cell in first if cell][:5] == [
-        *("n1", "live", "3/4", "1.0 GiB of 4.0 GiB", "8"),
+        *("n1", "live", "3/4", "1.0/4.0", "8"),
     ]
     assert second[-1].strip() == "disk; until 2030-01-01 00:00:00 UTC: noise"
     assert third[-1].strip() == "on trial: 4 failed"

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from jobtasks.cli.client import Client
-from jobtasks.cli.durations import Duration, readable_bytes
+from jobtasks.cli.durations import Duration
 from jobtasks.cli.options import (
     Command,
     format_option,
@@ -26,7 +26,7 @@ from jobtasks.cli.state import StateDirectory
 
 LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.05, 1.0
 """How often a node that drains is looked at: often at first, then less so."""
-KIB = 1024
+GIB_KIB = 1024**2
 
 
 def _of(free: str, whole: str) -> Callable[[Row], str]:
@@ -34,8 +34,7 @@ def _of(free: str, whole: str) -> Callable[[Row], str]:
 
 
 def _memory(node: Row) -> str:
-    free, whole = (readable_bytes(node[name] * KIB) for name in ("free_memory_kib", "memory_kib"))
-    return f"{free} of {whole}"
+    return f"{node['free_memory_kib'] / GIB_KIB:.1f}/{node['memory_kib'] / GIB_KIB:.1f}"
 
 
 def _note(node: Row) -> str | None:
@@ -54,7 +53,7 @@ COLUMNS: list[Column] = [
     ("node", key("hostname")),
     ("state", key("state")),
     ("free slots", _of("free_slots", "slots")),
-    ("free memory", _memory),
+    ("free GiB", _memory),
     ("cores", key("cores")),
     ("heard", age("last_ping_at")),
     ("note", _note),
