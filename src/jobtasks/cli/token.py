@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from jobtasks.cli.options import format_option, format_option_without_id, state_option
+from jobtasks.cli.options import format_option, format_option_without_id, list_options, state_option
 from jobtasks.cli.output import Column, key, moment, print_list, print_record
 from jobtasks.cli.selectors import TOKEN, USER, resolve, resolve_all
 from jobtasks.cli.servers import look
+from jobtasks.cli.several import change_each, dry_run_option, print_changed, rehearsed
 from jobtasks.cli.state import StateDirectory
 from jobtasks.core.scopes import READ_ONLY
 
@@ -91,30 +92,40 @@ def create(
 
 @command.command(name="list")
 @click.option("--user", metavar="USER", help="Only those of this user, a name or a uuid.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@list_options("api_client_authorizations", limit=100)
 @state_option
 @format_option
-def list_tokens(user: str | None, limit: int, state: StateDirectory, form: str) -> None:
+def list_tokens(
+    user: str | None,
+    conditions: tuple[list[Any], ...],
+    orders: tuple[str, ...],
+    limit: int,
+    offset: int,
+    state: StateDirectory,
+    form: str,
+) -> None:
     """List tokens, the newest first, without their secrets: yours; an administrator sees all."""
+    filters, order = list(conditions), list(orders) or ["created_at desc"]
     with look(state) as client:
-        filters = [["owner_uuid", "=", resolve(client, USER, user)]] if user else None
-        answer = client.get(
-            "/api_client_authorizations", filters=filters, order=["created_at desc"], limit=limit
+        if user:
+            filters.append(["owner_uuid", "=", resolve(client, USER, user)])
+        answer = client.pages(
+            "/api_client_authorizations", limit, offset, filters=filters or None, order=order
         )
     print_list(answer["items"], COLUMNS, form)
 
 
 @command.command(name="revoke")
 @click.argument("token", nargs=-1, required=True)
+@dry_run_option
 @state_option
 @format_option
-def revoke(token: tuple[str, ...], state: StateDirectory, form: str) -> None:
+def revoke(token: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str) -> None:
     """Revoke each TOKEN, a uuid or a part of one: from now on nobody gets in with it."""
+    path, done = "/api_client_authorizations", "would be revoked" if dry_run else "revoked"
     with look(state) as client:
-        uuids = resolve_all(client, TOKEN, token)
-        gone = [client.delete(f"/api_client_authorizations/{uuid}") for uuid in uuids]
-    if form != "table":
-        print_list(gone, COLUMNS, form)
-        return
-    for record in gone:
-        click.echo(f"{record['uuid']} revoked")
+        change_each(
+            resolve_all(client, TOKEN, token),
+            lambda uuid: client.delete(f"{path}/{uuid}", **rehearsed(dry_run)),
+            lambda gone: print_changed(gone, COLUMNS, form, lambda token: done),
+        )

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jobtasks.cli.options import Command, format_option, state_option
+from jobtasks.cli.options import Command, format_option, list_options, state_option
 from jobtasks.cli.output import Column, Row, key, moment, print_list, print_record
 from jobtasks.cli.selectors import USER, resolve
 from jobtasks.cli.servers import look
@@ -30,9 +30,9 @@ def command() -> None:
 
 def _describes_a_user(function: Command) -> Command:
     options = [
-        click.option("--email"),
-        click.option("--first-name"),
-        click.option("--last-name"),
+        click.option("--email", help="Where people write to."),
+        click.option("--first-name", help="Part of the full name."),
+        click.option("--last-name", help="Part of the full name."),
         click.option("--admin/--no-admin", "is_admin", default=None, help="May do everything."),
         click.option(
             "--active/--inactive", "is_active", default=None, help="Inactive: may only read."
@@ -56,13 +56,21 @@ def create(name: str, state: StateDirectory, form: str, **attributes: Any) -> No
 
 
 @command.command(name="list")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@list_options("users", limit=100)
 @state_option
 @format_option
-def list_users(limit: int, state: StateDirectory, form: str) -> None:
+def list_users(
+    conditions: tuple[list[Any], ...],
+    orders: tuple[str, ...],
+    limit: int,
+    offset: int,
+    state: StateDirectory,
+    form: str,
+) -> None:
     """List users by name: an administrator sees all, others themselves."""
+    filters, order = list(conditions) or None, list(orders) or ["username"]
     with look(state) as client:
-        answer = client.get("/users", order=["username"], limit=limit)
+        answer = client.pages("/users", limit, offset, filters=filters, order=order)
     print_list(answer["items"], COLUMNS, form)
 
 
