@@ -51,6 +51,13 @@ def test_forms_of_a_record(jobtasks: Run, written: Any) -> None:
         ("script~%grid%", ["script", "ilike", "%grid%"]),
         ("description=a=b", ["description", "=", "a=b"]),
         ("description=", ["description", "=", ""]),
+        ("script_parameters.n=1", ["script_parameters.n", "in", ["1", 1]]),
+        ("script_parameters.n!=true", ["script_parameters.n", "not in", ["true", True]]),
+        ("script_parameters.n=null", ["script_parameters.n", "in", ["null", None]]),
+        ("script_parameters.in file = a.fa", ["script_parameters.in file", "in", ["a.fa"]]),
+        ("script_parameters.n >= 2", ["script_parameters.n", ">=", 2]),
+        ("script_parameters.n<b", ["script_parameters.n", "<", "b"]),
+        ("script_parameters.n~1%", ["script_parameters.n", "ilike", "1%"]),
     ],
 )
 def test_filters(jobtasks: Run, written: Any, given: str, sent: Any) -> None:

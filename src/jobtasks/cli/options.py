@@ -51,7 +51,8 @@ class Condition(click.ParamType[list[Any]]):
     """``NAME=VALUE``, also with ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``~``: a filter of lists.
 
     The value is text as the interface takes it for any attribute; ``null`` is null. ``~`` takes a
-    pattern with ``%`` for any run of letters, and ignores case.
+    pattern with ``%`` for any run of letters, and ignores case. ``parameters.KEY`` is a key of an
+    object.
     """
 
     name = "NAME=VALUE"
@@ -66,12 +67,27 @@ class Condition(click.ParamType[list[Any]]):
         if found is None:
             self.fail(f"{value!r} is not NAME=VALUE (or != < <= > >= ~)", param, ctx)
         name, operator, operand = found.groups()
+        if "." in name:
+            return _of_key(name, operator, operand)
         return [name, OPERATORS.get(operator, operator), None if operand == "null" else operand]
 
 
-CONDITION = re.compile(r"([\w.]+) ?(!=|<=|>=|=|<|>|~) ?(.*)", re.DOTALL)
+def _of_key(name: str, operator: str, operand: str) -> list[Any]:
+    """The filter on a key of an object: there 1 and "1" differ, here both may be meant."""
+    meant = text_or_json(operand)
+    if isinstance(meant, list | dict):
+        meant = operand
+    if operator in MEMBERSHIPS:
+        return [name, MEMBERSHIPS[operator], [operand, *([] if meant == operand else [meant])]]
+    is_number = isinstance(meant, int | float) and not isinstance(meant, bool)
+    is_ordered = operator not in OPERATORS
+    return [name, OPERATORS.get(operator, operator), meant if is_ordered and is_number else operand]
+
+
+CONDITION = re.compile(r"(\w+(?:\.[^!<>=~]*[^!<>=~ ])?) ?(!=|<=|>=|=|<|>|~) ?(.*)", re.DOTALL)
 OPERATORS = {"~": "ilike"}
 """Operators that the interface spells in another way."""
+MEMBERSHIPS = {"=": "in", "!=": "not in"}
 
 
 class Order(click.ParamType[str]):
@@ -103,7 +119,8 @@ def list_options(resource: str, limit: int) -> Callable[[Command], Command]:
                 "conditions",
                 type=Condition(),
                 multiple=True,
-                help="Only these; also != < <= > >= and ~ (a pattern with %). May be repeated.",
+                help="Only these; also != < <= > >= and ~ (a pattern with %)."
+                " NAME.KEY is a key of an object, script_parameters.input. May be repeated.",
             ),
             click.option(
                 "--order",
