@@ -18,6 +18,7 @@ LARGE = {"task", "attempt", "batch", "level", "lane", "requeue", "job", "tail", 
 WHOLE = {
     "census_jobs": "counts for monitoring, over an index",
     "census_tasks": "counts for monitoring, one row a job",
+    "logs_left_behind": "every job, once, when a backup without logs is restored",
 }
 """Statements that may read a large table from end to end, and why."""
 

@@ -85,6 +85,8 @@ class ServeOptions:
     """What clients call the server, ``https://HOST[:PORT]``; "": as it listens."""
     allow_plain_http: bool = False
     """Listen without TLS where others can read along, too."""
+    allow_network_file_system: bool = False
+    """Serve from a state directory that may be damaged without a word."""
     tls: TlsOptions | None = None
     """Where and how to accept https beside plain http."""
     notifying: Notifying = NOBODY
@@ -110,7 +112,7 @@ def _serve(options: ServeOptions, settings: Settings) -> int:
     if not options.allow_plain_http:
         refuse_open_network(options.host)
     with contextlib.ExitStack() as stack:
-        state = StateDir(options.state)
+        state = StateDir(options.state, anywhere=options.allow_network_file_system)
         stack.callback(state.close)
         listener = stack.enter_context(listen(options.host, options.port))
         secure = _open_secure(options, state, stack)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.core.identifiers import make_token
+from jobtasks.store.file_systems import network_kind
 
 KEY_BYTES = 32
 
@@ -23,11 +24,14 @@ class StateDir:
     """A state directory that this process alone holds.
 
     Raises:
-        StartRefused: another server holds it, or it cannot be made, read or written.
+        StartRefused: another server holds it, or it cannot be made, read or written, or it lies on
+            a network file system and `anywhere` is false.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anywhere: bool = False) -> None:
         self.path = path.absolute()
+        if not anywhere:
+            refuse_network(self.path)
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -126,6 +130,17 @@ class StateDir:
         if not text:
             raise StartRefused(f"{path} is empty")
         return text
+
+
+def refuse_network(path: Path) -> None:
+    """Raise `StartRefused` when a path lies on a network file system."""
+    kind = network_kind(path)
+    if kind:
+        raise StartRefused(
+            f"{path} lies on a network file system ({kind}), where a database can be damaged"
+            " without a word: name a directory on a disk of this machine with --state, or see"
+            " --allow-network-file-system of `jobtasks serve`"
+        )
 
 
 def write_private(path: Path, text: str) -> None:

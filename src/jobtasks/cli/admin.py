@@ -10,6 +10,7 @@ from jobtasks.cli.client import Client
 from jobtasks.cli.durations import Duration, readable_bytes
 from jobtasks.cli.options import format_option, state_option
 from jobtasks.cli.output import print_record
+from jobtasks.cli.safekeeping import backup, check, restore
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
 
@@ -25,6 +26,10 @@ SIZES = {
 @click.group(name="admin")
 def command() -> None:
     """Look after a server; for administrators."""
+
+
+for each in (backup, restore, check):
+    command.add_command(each)
 
 
 @command.command(name="gc")

@@ -70,6 +70,12 @@ def retaining(
     is_flag=True,
     help="Let --listen be an address that others reach: they can read tokens along the way.",
 )
+@click.option(
+    "--allow-network-file-system",
+    is_flag=True,
+    help="Let --state lie on NFS, SMB, sshfs and the like: after a crash, a lost connection or with"
+    " a second server there, records may be lost or damaged.",
+)
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time here; default: cores.")
 @click.option("--no-agent", is_flag=True, help="Run no tasks on this machine.")
 @click.option("--no-manager", is_flag=True, help="Start no jobs: programs of yours run them.")
@@ -101,6 +107,7 @@ def command(
     external_url: str,
     tls: TlsOptions | None,
     allow_plain_http: bool,
+    allow_network_file_system: bool,
     slots: int | None,
     no_agent: bool,
     no_manager: bool,
@@ -136,6 +143,7 @@ def command(
             external_url=external_url,
             tls=tls,
             allow_plain_http=allow_plain_http,
+            allow_network_file_system=allow_network_file_system,
             notifying=notifying,
             notify_secret_file=notify_secret_file,
         ),

@@ -1,0 +1,79 @@
+"""A database file looked at from beside, while a server uses it: copied whole, and checked."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from jobtasks.core.errors import Unavailable
+from jobtasks.store.base import Tx
+from jobtasks.store.sqlite import BUSY_SECONDS, SqliteTx
+from jobtasks.store.statements import load_migrations
+
+T = TypeVar("T")
+DAMAGE_LINES_MAX = 20
+"""What is told of a damaged database."""
+
+
+class Unreadable(Unavailable):
+    """The database cannot be read."""
+
+
+def copy(database: Path, target: Path) -> None:
+    """Write what is committed at one moment into a new file, without holding up who writes.
+
+    Raises:
+        Unreadable: there is no database, or it or the target's disk is at fault.
+    """
+    with _beside(database) as connection:
+        connection.execute("VACUUM INTO ?", (str(target),))
+
+
+def schema_version(database: Path) -> int:
+    """Return the number of the last migration that a database had; `Unreadable` when it is none."""
+    with _beside(database) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def newest_version() -> int:
+    """Return the number of the last migration that this program knows."""
+    return load_migrations()[-1][0]
+
+
+def damage(database: Path) -> list[str]:
+    """Return what SQLite finds wrong with pages and indices; [] when nothing is."""
+    with _beside(database) as connection:
+        statement = f"PRAGMA integrity_check({DAMAGE_LINES_MAX})"
+        lines = [str(row[0]) for row in connection.execute(statement)]
+    return [] if lines == ["ok"] else lines
+
+
+def look(database: Path, work: Callable[[Tx], T]) -> T:
+    """Run `work`, which only reads, on what is committed at one moment.
+
+    Raises:
+        Unreadable: there is no database, or it is damaged.
+    """
+    with _beside(database) as connection:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+        return work(SqliteTx(connection))
+
+
+@contextlib.contextmanager
+def _beside(database: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that makes no database and changes no schema."""
+    try:
+        connection = sqlite3.connect(
+            f"{database.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+        )
+        with contextlib.closing(connection):
+            yield connection
+    except sqlite3.Error as error:
+        raise Unreadable(f"cannot read {database}: {error}") from None
