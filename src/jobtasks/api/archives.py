@@ -23,7 +23,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from jobtasks.api.state_dir import StartRefused, StateDir, refuse_network
+from jobtasks.api.state_dir import StateDir, refuse_network
 from jobtasks.core.errors import Invalid, NotFound, Unavailable
 from jobtasks.core.identifiers import UuidMaker, is_uuid
 from jobtasks.core.settings import Settings
@@ -253,7 +253,7 @@ def _manifest(source: Path, made: Path) -> Manifest:
     except msgspec.MsgspecError:
         raise Invalid(f"{source} is damaged: {MANIFEST}") from None
     if manifest.format > FORMAT or manifest.schema > snapshots.newest_version():
-        raise StartRefused(f"{source} was made by a newer version of this program.")
+        raise Unavailable(f"{source} was made by a newer version of this program.")
     path.unlink()
     return manifest
 

@@ -138,8 +138,8 @@ def refuse_network(path: Path) -> None:
     if kind:
         raise StartRefused(
             f"{path} lies on a network file system ({kind}), where a database can be damaged"
-            " without a word: name a directory on a disk of this machine with --state, or see"
-            " --allow-network-file-system of `jobtasks serve`"
+            " without a word: name a directory on a disk of this machine with --state, or use"
+            " --allow-network-file-system"
         )
 
 
