@@ -127,3 +127,16 @@ def test_options_of_serve_go_before_settings() -> None:
     assert retaining(settings, None, None) == settings
     chosen = retaining(settings, 7.0, 3.0)
     assert (chosen.retain_jobs_seconds, chosen.retain_logs_seconds) == (7.0, 3.0)
+
+
+def test_a_job_is_shown_with_its_size(jobtasks: JobTasks, written: WrittenServer) -> None:
+    """In text; programs ask for it themselves. A server that does not know it says nothing."""
+    job = "zzzzz-8i9sb-000000000000001"
+    written.says("GET", f"/jobs/{job}", (200, {"uuid": job, "state": "Complete"}))
+    assert "size" not in jobtasks("job", "show", job).out
+    size = {"tasks": 3, "record_bytes": 2048, "log_files": 3, "log_bytes": 5 * 2**20}
+    written.says("GET", f"/jobs/{job}/sizes", (200, size))
+    assert "3 tasks, 5.0 MiB of logs, 2.0 KiB of records" in jobtasks("job", "show", job).out
+    written.says("GET", f"/jobs/{job}/sizes", (200, {**size, "record_bytes": None}))
+    assert "5.0 MiB of logs\n" in jobtasks("job", "show", job).out
+    assert "size" not in json.loads(jobtasks("job", "show", job, "-o", "json").out)
