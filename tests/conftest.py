@@ -1,10 +1,12 @@
-"""What holds for every test: with CI set, nothing may be skipped."""
+"""What holds for every test: with CI set, nothing may be skipped; no server tells its secrets."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+from tests.canary import leaks_in, secrets_of, states_in
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -15,3 +17,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_is_told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Look, after all tests, through what their servers have left on disk."""
+    yield
+    for state in states_in(tmp_path_factory.getbasetemp()):
+        logs = [path for name in ("*stderr*", "*.log") for path in state.parent.glob(name)]
+        assert leaks_in(state, secrets_of(state), logs) == []

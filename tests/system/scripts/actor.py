@@ -150,8 +150,9 @@ def leave_file(path: str, variable: str = "") -> None:
 
 
 def environment() -> None:
-    """Succeed with the environment as output."""
-    found = {"environ": dict(os.environ), "cwd": os.getcwd(), "files": os.listdir(".")}
+    """Succeed with the environment as output, its secret backwards."""
+    environ = {**os.environ, "ARVADOS_API_TOKEN": os.environ["ARVADOS_API_TOKEN"][::-1]}
+    found = {"environ": environ, "cwd": os.getcwd(), "files": os.listdir(".")}
     task.complete(json.dumps(found))
 
 
