@@ -140,7 +140,7 @@ def test_the_database_is_looked_at(place: Path, monkeypatch: pytest.MonkeyPatch)
     assert state_checks.database(path).level is FAIL
     path.write_text("this is no database, however long it is" * 100)
     found = state_checks.database(path)
-    assert (found.level, "backup" in found.advice) == (FAIL, True)
+    assert (found.level, "admin restore" in found.advice) == (FAIL, True)
 
 
 def test_a_look_changes_nothing(place: Path) -> None:

@@ -12,17 +12,12 @@ from pathlib import Path
 from jobtasks.cli.durations import readable_bytes
 from jobtasks.cli.findings import Finding, fail, ok, warn
 from jobtasks.cli.state import StateDirectory
+from jobtasks.store import file_systems
 
-NETWORK = frozenset(
-    {
-        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs"),
-        *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "orangefs"),
-    }
-)
-"""Kinds of file systems that several machines share."""
 FLEETING = frozenset({"tmpfs", "ramfs"})
 SECRETS = ("admin.token", "agent.token", "secret.key", "notify.secret", "jobtasks.db", "tls/ca.key")
 FREE_BYTES_FEW, FREE_BYTES_MIN = 1 << 30, 100 << 20
+RESTORE = "`jobtasks admin restore` puts a backup into a new directory"
 CHECK_SECONDS = 20.0
 """How long the database is looked at."""
 CERTIFICATE_DAYS_FEW = 14
@@ -86,27 +81,20 @@ def disk(path: Path) -> Finding:
     return ok("disk", text)
 
 
-def kind_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+def kind_of(path: Path, mounts: Path = file_systems.MOUNTS) -> str:
     """Return the kind of the file system that holds a path; "" when that is not known."""
-    found, kind = "", ""
     try:
-        lines = mounts.read_text().splitlines()
+        text = mounts.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return ""
-    for line in lines:
-        fields, _, others = line.partition(" - ")
-        place = fields.split()[4].encode().decode("unicode_escape")
-        # The last of two mounts on one place is the one that is seen.
-        if path.resolve().is_relative_to(place) and len(place) >= len(found):
-            found, kind = place, others.split()[0]
-    return kind
+    return file_systems.kind_at(path.resolve(), file_systems.parse_mounts(text))
 
 
 def file_system(path: Path, kind: str) -> Finding:
     """Return whether a database may be kept on a file system of this kind."""
     name = "file system"
-    if kind in NETWORK:
-        text = f"{path} is on {kind}, which several machines share"
+    if file_systems.is_network(kind):
+        text = f"{path} is on {kind}, which several machines share: records may be lost"
         return warn(name, text, "keep the state directory on a disk of this machine")
     if kind in FLEETING:
         advice = "what is there is gone after a restart of the machine: use a disk"
@@ -124,11 +112,11 @@ def database(path: Path) -> Finding:
     try:
         found = inspect(path, CHECK_SECONDS)
     except sqlite3.Error as error:
-        return fail(name, f"{path}: {error}", "put a backup in its place")
+        return fail(name, f"{path}: {error}", RESTORE)
     text = f"{readable_bytes(found.bytes)}, schema {found.version}"
     if found.problems:
         damage = "; ".join(found.problems[:3])
-        return fail(name, f"{text}, damaged: {damage}", "put a backup in its place")
+        return fail(name, f"{text}, damaged: {damage}", RESTORE)
     if found.version > found.newest_version:
         advice = "use the version that wrote it, or a newer one"
         return fail(name, f"{text}, this program knows {found.newest_version}", advice)
