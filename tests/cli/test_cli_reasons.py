@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from jobtasks.cli import reasons
+from jobtasks.cli.client import Client
+from jobtasks.cli.state import Address
+
 from .conftest import JOB, TASK, WrittenServer
 
 pytestmark = pytest.mark.rule("R31")
@@ -52,3 +56,18 @@ def test_show_says_why_a_job_is_queued(
     written.says("GET", f"/jobs/{JOB}", (200, {"uuid": JOB, "state": state}))
     written.says("GET", f"/jobs/{JOB}/explain", (200, {"reasons": reasons}))
     assert ("why    None is large" in jobtasks("job", "show", JOB).out) == is_shown
+
+
+@pytest.mark.parametrize("why", [reasons.why_queued, reasons.why_idle])
+def test_that_a_node_is_about_to_join_is_no_news(
+    written: WrittenServer, why: Callable[..., str | None]
+) -> None:
+    """Right after a command has started a server, and then no more; other reasons are."""
+    missing: dict[str, Any] = {"code": "no_node", "text": "No node.", "lift": None, "details": {}}
+    written.says("GET", f"/jobs/{JOB}/explain", (200, {"reasons": [missing]}))
+    with Client(lambda: Address(written.url, "a-token")) as client:
+        assert why(client, JOB) == "No node."
+        assert why(client, JOB, reasons.joining_until(is_ours=False)) == "No node."
+        assert why(client, JOB, reasons.joining_until(is_ours=True)) is None
+        written.says("GET", f"/jobs/{JOB}/explain", (200, {"reasons": [missing, LARGE]}))
+        assert why(client, JOB, reasons.joining_until(is_ours=True)) == "None is large\\x1b[2J."

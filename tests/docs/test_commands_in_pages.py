@@ -14,7 +14,6 @@ from tests.docs.pages import ROOT, blocks, pages, spans
 from jobtasks.cli.main import cli
 
 SHELL = {"", "console", "sh", "bash", "text"}
-SEPARATORS = {"|", "||", "&&", ";", "&", "(", ")", "$(", "<", ">", ">>", "2>", "2>&1"}
 PREFIXES = {"xargs", "time", "sudo", "exec", "nohup"}
 
 
@@ -30,7 +29,8 @@ def lines_of_blocks(page: Path) -> Iterator[tuple[int, str]]:
 def command_lines(text: str) -> Iterator[list[str]]:
     """The words after each ``jobtasks`` that stands where a command stands."""
     try:
-        lexer = shlex.shlex(text.removeprefix("$ "), posix=True, punctuation_chars=True)
+        text = text.removeprefix("$ ").replace(" 2>", " >")
+        lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words = list(lexer)
     except ValueError:  # prose with an apostrophe, or a here-document

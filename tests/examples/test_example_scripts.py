@@ -49,32 +49,6 @@ def test_shell_needs_curl_only(run: Run) -> None:
     assert ended.stdout.decode() == promised(EXAMPLES / "shell" / "README.md")
 
 
-def documented(page: str, name: str, folder: Path) -> Path:
-    """The script of that name, as the page shows it, made executable."""
-    text = (ROOT / page).read_text()
-    shown = text.split(f"<!-- tested: {name} -->\n```python\n")[1].split("```\n")[0]
-    script = folder / name
-    script.write_text(shown)
-    script.chmod(0o755)
-    return script
-
-
-def test_the_readmes_first_job(run: Run, tmp_path: Path) -> None:
-    """Copied and run as it stands, it prints what the README shows."""
-    ended = run(documented("README.md", "squares.py", tmp_path), "-p", "count=20")
-    assert (ended.returncode, ended.stdout) == (0, b"the sum is 2870\n")
-
-
-def test_the_tutorials_job(run: Run, tmp_path: Path) -> None:
-    """Copied and run as it stands, it counts words."""
-    (tmp_path / "in").mkdir()
-    for number in range(3):
-        (tmp_path / "in" / f"{number}.md").write_text("one two two\nThree three three\n")
-    script = documented("docs/tutorial/first-job.md", "words.py", tmp_path)
-    ended = run(script, "--input", tmp_path / "in")
-    assert ended.stdout.decode() == "     9 three\n     6 two\n     3 one\n"
-
-
 @pytest.mark.rule("R39")
 def test_a_command_needs_no_script(run: Run) -> None:
     """The exit code of a plain command is the verdict."""

@@ -25,7 +25,7 @@ from jobtasks.cli.options import Assignment, state_option
 from jobtasks.cli.output import printable
 from jobtasks.cli.problems import OF_STATE, ExitCode, Problem
 from jobtasks.cli.progress import Level, Lines, Meter, meter
-from jobtasks.cli.reasons import why_idle
+from jobtasks.cli.reasons import joining_until, why_idle
 from jobtasks.cli.selectors import JOB, resolve
 from jobtasks.cli.servers import address_of_environment
 from jobtasks.cli.sizes import Size
@@ -226,7 +226,7 @@ def _run(
         job_uuid = _create(client, *new) if new else _unfinished(client, named, state)
         state.remember_run(job_uuid, "map")
         with leaving_on_ctrl_c(f"jobtasks map --resume{state.option}", is_ours):
-            job = _follow(client, job_uuid, keep_order, shown)
+            job = _follow(client, job_uuid, keep_order, shown, joining_until(is_ours))
             _report(client, job, state)
     state.forget_run("map")
     return OF_STATE[job["state"]]
@@ -254,7 +254,9 @@ def _unfinished(client: Client, named: str | None, state: StateDirectory) -> str
     return resolve(client, JOB, name)
 
 
-def _follow(client: Client, job_uuid: str, keep_order: bool, shown: Meter) -> dict[str, Any]:
+def _follow(
+    client: Client, job_uuid: str, keep_order: bool, shown: Meter, until: float
+) -> dict[str, Any]:
     """Print outputs until the job has ended and everything is printed; its last record."""
     shown.say(f"job {job_uuid}")
     outputs = ItemOutputs(client, job_uuid, keep_order, sys.stdout.buffer, _write_error)
@@ -267,7 +269,7 @@ def _follow(client: Client, job_uuid: str, keep_order: bool, shown: Meter) -> di
         shown.show(levels)
         outputs.look()
         idle_looks = 0 if any(level["running"] for level in levels) else idle_looks + 1
-        if idle_looks > IDLE_LOOKS_MAX and (why := why_idle(client, job_uuid)):
+        if idle_looks > IDLE_LOOKS_MAX and (why := why_idle(client, job_uuid, until)):
             shown.say(why)
 
     with shown:

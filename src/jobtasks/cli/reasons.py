@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -13,6 +14,9 @@ KEEPS_QUEUED = frozenset(
     ("no_node", "too_large", "min_nodes", "nodes_held", "nodes_draining", "engine_queue")
 )
 """Codes of what keeps a job from starting for want of a node; it may have started meanwhile."""
+
+JOINING_SECONDS = 10.0
+"""How long a server that was just started may be without a node, and that is no news."""
 
 
 def print_reasons(answer: dict[str, Any], form: str) -> None:
@@ -29,18 +33,28 @@ def print_reasons(answer: dict[str, Any], form: str) -> None:
             click.echo(click.style("  lift: ", dim=True) + printable(reason["lift"]))
 
 
-def why_queued(client: Client, job: str) -> str | None:
+def joining_until(is_ours: bool) -> float:
+    """Until when (`time.monotonic`) the node of a server may be about to join.
+
+    `is_ours` is true of a server that this command has just started.
+    """
+    return time.monotonic() + JOINING_SECONDS if is_ours else 0.0
+
+
+def why_queued(client: Client, job: str, joining_until: float = 0.0) -> str | None:
     """Why a queued job has not started, in one line; None when it has, or is about to."""
     reasons = client.get(f"/jobs/{job}/explain")["reasons"]
-    found = (reason["text"] for reason in reasons if reason["code"] in KEEPS_QUEUED)
-    text = next(found, None)
-    return None if text is None or _has_started(reasons) else printable(text)
+    return None if _has_started(reasons) else _keeping(reasons, joining_until)
 
 
-def why_idle(client: Client, job: str) -> str | None:
+def why_idle(client: Client, job: str, joining_until: float = 0.0) -> str | None:
     """What no passing of time will change, in one line, why no task of a job runs; or None."""
-    reasons = client.get(f"/jobs/{job}/explain")["reasons"]
-    return next((printable(row["text"]) for row in reasons if row["code"] in KEEPS_QUEUED), None)
+    return _keeping(client.get(f"/jobs/{job}/explain")["reasons"], joining_until)
+
+
+def _keeping(reasons: list[dict[str, Any]], joining_until: float) -> str | None:
+    codes = KEEPS_QUEUED - ({"no_node"} if time.monotonic() < joining_until else set())
+    return next((printable(row["text"]) for row in reasons if row["code"] in codes), None)
 
 
 def _has_started(reasons: list[dict[str, Any]]) -> bool:

@@ -13,6 +13,7 @@ from jobtasks.cli.hosting import leaving_on_ctrl_c, some_server
 from jobtasks.cli.options import color_option, state_option
 from jobtasks.cli.problems import ExitCode, Problem
 from jobtasks.cli.progress import meter
+from jobtasks.cli.reasons import joining_until
 from jobtasks.cli.selectors import JOB, resolve
 from jobtasks.cli.state import StateDirectory
 from jobtasks.cli.watching import tell_end, watch
@@ -47,7 +48,7 @@ def command(
         job_uuid = _create(client, body) if body else _unfinished(client, script, state)
         state.remember_run(job_uuid)
         with leaving_on_ctrl_c(f"jobtasks run --resume{state.option}", is_ours):
-            job = watch(client, job_uuid, shown)
+            job = watch(client, job_uuid, shown, joining_until=joining_until(is_ours))
             exit_code = _report(client, job, state)
     state.forget_run()
     return exit_code

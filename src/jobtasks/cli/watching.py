@@ -35,11 +35,16 @@ def watch_option(command: Command) -> Command:
 
 
 def watch(
-    client: Client, job_uuid: str, shown: Meter, timeout_seconds: float | None = None
+    client: Client,
+    job_uuid: str,
+    shown: Meter,
+    timeout_seconds: float | None = None,
+    joining_until: float = 0.0,
 ) -> dict[str, Any]:
     """Show how far a job is until it has ended, or the time is over; while it does not start, why.
 
-    Returns the job's record as it is then.
+    Until `joining_until` (`time.monotonic`) it is not said that no node is there. Returns the job's
+    record as it is at the end.
     """
     shown.say(f"job {job_uuid}")
     empty_looks = 0
@@ -49,8 +54,7 @@ def watch(
         levels = client.get(f"/jobs/{job_uuid}/levels")["items"]
         shown.show(levels)
         empty_looks = 0 if levels else empty_looks + 1
-        # A server of our own has no node at first: that is no news.
-        if empty_looks > 1 and (why := why_queued(client, job_uuid)):
+        if empty_looks > 1 and (why := why_queued(client, job_uuid, joining_until)):
             shown.say(why)
 
     with shown:
