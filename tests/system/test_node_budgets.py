@@ -71,6 +71,29 @@ def test_a_time_limit_ends_the_process(act: Act, tmp_path: Path) -> None:
     assert job.api.attempts(job.seed["uuid"])[0]["signal"] == signal.SIGTERM
 
 
+@pytest.mark.rule("R14", "R28")
+def test_memory_grows_only_after_out_of_memory(act: Act) -> None:
+    """A task that needs three times its reservation gets there; another failure adds nothing."""
+    reserved = 50_000
+    enough = ["use_memory", 3 * reserved]
+    little = ["use_memory", reserved + 10_000]
+    job = act(
+        [little, ["wait_for_the_end"]],
+        [["end", 1]],
+        [enough, ["wait_for_the_end"]],
+        [enough, ["complete"]],
+        constraints={"min_ram_per_task": reserved},
+    )
+    job.final()
+    assert causes(job, job.seed) == ["out_of_memory", "exit", "out_of_memory", "exit"]
+    found = job.api.attempts(job.seed["uuid"])
+    first, second, third, fourth = (attempt["memory_kib"] for attempt in found)
+    assert first == reserved
+    assert 2 * found[0]["peak_memory_kib"] == second == third < 3 * reserved
+    assert 2 * found[2]["peak_memory_kib"] == fourth > 6 * reserved
+    assert "are reserved for it" in found[0]["reason"]
+
+
 @pytest.mark.rule("R14")
 def test_a_script_without_its_interpreter_fails_once(act: Act, tmp_path: Path) -> None:
     """One attempt on the only node, and a reason that names the file."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from jobtasks.agent import launcher
+from jobtasks.agent import launcher, memory
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.environment import JobEnvironment
 from jobtasks.agent.logs import Log
@@ -34,6 +34,9 @@ REST_SECONDS = 1.0
 MEMORY_SHARE = 0.95
 """Killed by a signal that we did not send, with a peak of this share of its reservation: out of
 memory."""
+
+KILLED_CODES = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""Killed itself, or a shell whose command was."""
 
 
 @dataclass(slots=True)
@@ -238,7 +241,7 @@ class Attempts:
 
     def _reap(self, attempt: Attempt) -> None:
         _, attempt.status, usage = os.wait4(attempt.pid, 0)
-        attempt.peak_memory_kib = usage.ru_maxrss
+        attempt.peak_memory_kib = max(attempt.peak_memory_kib, usage.ru_maxrss)
         self._loop.forget(attempt.pidfd)
         os.close(attempt.pidfd)
         del self._trees.leaders[attempt.pid]
@@ -316,6 +319,20 @@ class Attempts:
             self._trees.look(self._owners())
             self._end_strays()
 
+    def watch_memory(self) -> None:
+        """From time to time: end attempts that use more than what is reserved for them (R28)."""
+        for attempt in list(self.live.values()):
+            if attempt.assignment.memory_kib and attempt.status is None and not attempt.killed:
+                self._weigh(attempt)
+
+    def _weigh(self, attempt: Attempt) -> None:
+        limit = attempt.assignment.memory_kib
+        used = memory.used_kib(self._trees.members(attempt.id, attempt.pid), limit)
+        attempt.peak_memory_kib = max(attempt.peak_memory_kib, used)
+        if used > limit:
+            reason = f"it used {used} KiB of memory; {limit} KiB are reserved for it"
+            self.stop(attempt, EndKind.OUT_OF_MEMORY, reason, kill=True)
+
     def _end_strays(self) -> None:
         _signal(self._trees.orphans_of(0), signal.SIGKILL)
 
@@ -348,7 +365,7 @@ def _kind(attempt: Attempt, code: int) -> EndKind:
     reserved = attempt.assignment.memory_kib
     if (
         attempt.kind is EndKind.EXIT
-        and code == -signal.SIGKILL
+        and code in KILLED_CODES
         and 0 < reserved * MEMORY_SHARE <= attempt.peak_memory_kib
     ):
         return EndKind.OUT_OF_MEMORY

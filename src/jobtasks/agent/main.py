@@ -46,7 +46,7 @@ LOCK_SECONDS = 3.0
 """How long to wait for an earlier agent of the node to end."""
 
 WATCH_SECONDS = 1.0
-"""How often trees and patience are looked at when nothing else happens."""
+"""How often trees, memory and patience are looked at when nothing else happens."""
 
 
 ACCESS_SECONDS = 60.0
@@ -236,6 +236,7 @@ class Agent:
 
     def _watch(self) -> None:
         self._attempts.watch_trees()
+        self._attempts.watch_memory()
         self._reconciler.watch_patience()
         self._loop.after(WATCH_SECONDS, self._watch)
 

@@ -93,6 +93,20 @@ def open_files(pid: int) -> set[str]:
         return set()
 
 
+def resident_pages(pid: int) -> int:
+    """Return how many pages of a process are in memory, those that it shares included."""
+    words = _read(f"/proc/{pid}/statm").split()
+    return int(words[1]) if words else 0
+
+
+def proportional_kib(pid: int) -> int | None:
+    """Return a process's memory in KiB, of shared pages its part; None when it is not told."""
+    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1])
+    return None
+
+
 def send(pids: Iterable[int], number: signal.Signals) -> None:
     """Signal processes; those that have gone or are not ours are passed over."""
     for pid in pids:

@@ -202,6 +202,7 @@ ATTEMPTS = schemas.items(
     cause=NULLABLE_TEXT,
     counted={"type": "boolean"},
     node_fault={"type": "boolean"},
+    memory_kib=COUNT,
     peak_memory_kib=NULLABLE_COUNT,
     run_seconds={"type": ["number", "null"]},
     reason=NULLABLE_TEXT,

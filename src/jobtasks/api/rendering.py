@@ -166,6 +166,7 @@ def render_attempt(attempt: AttemptRecord) -> dict[str, Any]:
         "cause": attempt.cause,
         "counted": bool(attempt.counted),
         "node_fault": bool(attempt.node_fault),
+        "memory_kib": attempt.memory_kib,
         "peak_memory_kib": attempt.peak_memory_kib,
         "run_seconds": attempt.run_seconds,
         "reason": attempt.reason,

@@ -23,6 +23,8 @@ from jobtasks_sdk import Refused
 
 LIMIT_SECONDS = 60.0
 
+MEMORY: list[bytes] = []
+
 task = WitnessedTask(TASK, {}, False)
 
 
@@ -118,6 +120,17 @@ def kill_agent() -> None:
     """kill -9 of the process that started this one."""
     os.kill(os.getppid(), signal.SIGKILL)
     signal.pause()
+
+
+def use_memory(kib: int) -> None:
+    """Have so much memory in use from now on."""
+    MEMORY.append(b"x" * (kib * 1024))
+
+
+def wait_for_the_end() -> None:
+    """Stay until ended by somebody."""
+    while True:
+        signal.pause()
 
 
 def ignore_term() -> None:
