@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import msgpack_answer
 from jobtasks.api.edge import Edge
-from jobtasks.api.hub import Bell
+from jobtasks.api.hub import LOGS_TOPIC, Bell
 from jobtasks.api.parsing import read_body
 from jobtasks.core.errors import MalformedRequest, Unavailable
 from jobtasks.protocol.messages import Join, LogChunks, LogStored, Orders, Sync
@@ -96,6 +96,7 @@ class Agents:
             request, lambda ctx, caller: nodes.stored_logs(ctx, caller, message)
         )
         stored = await self.edge.in_thread(self._store, attempts, message)
+        self.edge.hub.ring((LOGS_TOPIC,))
         self.edge.meters.add_log_bytes(sum(len(chunk.data) for chunk in message.chunks))
         return msgpack_answer(LogStored(stored))
 

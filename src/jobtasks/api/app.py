@@ -10,10 +10,12 @@ from jobtasks.api.agents import Agents
 from jobtasks.api.boundary import Boundary, on_crash, on_no_route, on_refusal
 from jobtasks.api.discovery import Discovery
 from jobtasks.api.edge import Edge
+from jobtasks.api.events import Events
 from jobtasks.api.health import Health
 from jobtasks.api.job_files import JobFiles
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.api.jobs import Jobs
+from jobtasks.api.logs import Logs
 from jobtasks.api.metrics import Metrics
 from jobtasks.api.nodes import Nodes
 from jobtasks.api.openapi import Description
@@ -33,6 +35,8 @@ def routes_of(edge: Edge) -> list[Route]:
         *Users(edge).routes(),
         *Tokens(edge).routes(),
         *Nodes(edge).routes(),
+        *Logs(edge).routes(),
+        *Events(edge).routes(),
         *Upkeep(edge).routes(),
         *Health(edge).routes(),
     ]

@@ -29,9 +29,16 @@ from jobtasks.core.settings import Settings
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.idempotency import Name
 from jobtasks.service.listing import Page
-from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
+from jobtasks.store.records import (
+    JobRecord,
+    LogRecord,
+    NodeRecord,
+    TaskRecord,
+    TokenRecord,
+    UserRecord,
+)
 
-R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord, LogRecord)
 BASE = "/arvados/v1"
 LARGE_BYTES = 64 * 1024
 """From this size on a body is decoded, or an answer rendered, outside the event loop's thread."""

@@ -19,7 +19,7 @@ from jobtasks.core.errors import Invalid, JobTasksError, NotLoggedIn
 from jobtasks.core.identifiers import spelled_token
 from jobtasks.core.resources import as_boolean
 from jobtasks.core.scopes import call_of
-from jobtasks.service import repeats, tokens
+from jobtasks.service import events, repeats, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.service.idempotency import Name
 from jobtasks.service.repeats import RequestName
@@ -213,6 +213,7 @@ class Edge:
         def piece(tx: Tx) -> T:
             ctx = Context(tx, self._clock(), self.world)
             result = work(ctx)
+            events.write(ctx)
             wake.update(ctx.wake)
             measured.extend(ctx.measured)
             return result

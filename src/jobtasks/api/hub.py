@@ -15,6 +15,10 @@ FOLLOW_SECONDS = 30.0
 """How long a reader's wish for a running attempt's log is remembered."""
 
 
+LOGS_TOPIC = "logs"
+"""Whom to wake when output of running tasks has arrived."""
+
+
 class Bell:
     """Rings for one waiter; a ring before the wait is not lost."""
 
@@ -42,7 +46,7 @@ class Bell:
 
 
 class Hub:
-    """The bells of one process, by topic: "nodes", "manager", or a job's uuid."""
+    """The bells of one process, by topic: "nodes", "manager", "events", "logs", or a job's uuid."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -66,17 +70,19 @@ class Hub:
         self._loop.call_soon_threadsafe(self.ring, topics, but)
 
     @contextmanager
-    def listen(self, topic: str) -> Iterator[Bell]:
-        """Have a bell that rings for `topic`."""
+    def listen(self, *topics: str) -> Iterator[Bell]:
+        """Have a bell that rings for any of `topics`."""
         bell = Bell()
-        listeners = self._bells.setdefault(topic, set())
-        listeners.add(bell)
+        for topic in topics:
+            self._bells.setdefault(topic, set()).add(bell)
         try:
             yield bell
         finally:
-            listeners.discard(bell)
-            if not listeners:
-                self._bells.pop(topic, None)
+            for topic in topics:
+                listeners = self._bells[topic]
+                listeners.discard(bell)
+                if not listeners:
+                    del self._bells[topic]
 
     @contextmanager
     def seat(self, agent: int, number: int) -> Iterator[Bell]:

@@ -43,6 +43,8 @@ class Meters:
         self._lock = Lock()
         self.requests_open = 0
         """Requests under way, those of agents left out; the event loop's thread alone writes it."""
+        self.streams_open = 0
+        """Streams of events; the event loop's thread alone writes it."""
         self.requests: Counter[tuple[str, str, int]] = Counter()
         """By method, pattern of the address, status."""
         self.attempts_ended: Counter[str] = Counter()

@@ -116,6 +116,8 @@ def _of_meters(meters: Meters) -> Iterator[str]:
     ]
     text = "Requests that were answered; route is empty for addresses that do not exist."
     yield from _family("jobtasks_requests_total", "counter", text, samples)
+    text = "Streams of events that are open."
+    yield from _family("jobtasks_streams_open", "gauge", text, [({}, meters.streams_open)])
     text = "Requests under way, those of agents left out."
     yield from _family("jobtasks_requests_open", "gauge", text, [({}, meters.requests_open)])
     text = "Time that a sync took to choose tasks for free slots."

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jobtasks.core.identifiers import base36
+from jobtasks.core.filters import KINDS
+from jobtasks.core.identifiers import base36, is_uuid
 from jobtasks.core.resources import RESOURCES, Resource
 from jobtasks.core.states import AttemptState, JobState, TaskState, job_flags
 from jobtasks.core.timestamps import render_time
@@ -21,6 +22,7 @@ from jobtasks.store.records import (
     JobAttemptRecord,
     JobRecord,
     LevelRecord,
+    LogRecord,
     NodeRecord,
     OccupyingRecord,
     TaskRecord,
@@ -28,12 +30,13 @@ from jobtasks.store.records import (
     UserRecord,
 )
 
-R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord, LogRecord)
 JOB_KIND = RESOURCES["jobs"].kind
 TASK_KIND = RESOURCES["job_tasks"].kind
 USER_KIND = RESOURCES["users"].kind
 TOKEN_KIND = RESOURCES["api_client_authorizations"].kind
 NODE_KIND = RESOURCES["nodes"].kind
+LOG_KIND = RESOURCES["logs"].kind
 SLURM_STATES = {"busy": "alloc", "idle": "idle", "down": "down"}
 """What Arvados' nodes tell of themselves in `info`, by attribute `crunch_worker_state`."""
 TASK_WORDS = tuple(state.word for state in TaskState)
@@ -270,6 +273,35 @@ def render_node(node: NodeRecord) -> dict[str, Any]:
         "held_reason": node.held_reason,
         "held_by_user_uuid": node.held_by_user_uuid,
     }
+
+
+def render_log(entry: LogRecord) -> dict[str, Any]:
+    """Return a log entry's attributes, in the order of the resource table."""
+    return {
+        "href": f"/logs/{entry.uuid}",
+        "kind": LOG_KIND,
+        "etag": etag(entry),
+        "uuid": entry.uuid,
+        "owner_uuid": entry.owner_uuid,
+        "created_at": render_time(entry.created_at),
+        "modified_by_client_uuid": entry.modified_by_client_uuid,
+        "modified_by_user_uuid": entry.modified_by_user_uuid,
+        "modified_at": render_time(entry.modified_at),
+        "id": entry.id,
+        "object_uuid": entry.object_uuid,
+        "object_owner_uuid": entry.object_owner_uuid,
+        "object_kind": kind_of(entry.object_uuid),
+        "event_at": render_time(entry.event_at),
+        "event_type": entry.event_type,
+        "summary": entry.summary,
+        "properties": _json(entry.properties),
+    }
+
+
+def kind_of(uuid: str | None) -> str | None:
+    """Return the kind of what a UUID names, None when it is none that we know."""
+    infix = uuid[6:11] if uuid and is_uuid(uuid) else None
+    return next((kind for kind, type_ in KINDS.items() if type_ == infix), None)
 
 
 def render_occupying(attempt: OccupyingRecord) -> dict[str, Any]:

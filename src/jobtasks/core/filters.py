@@ -397,7 +397,7 @@ def _parse_order(
 ) -> tuple[Order, ...]:
     """Return the sort keys; unknown names are dropped, and so are keys that are not selected."""
     keys = [_parse_key(resource, item) for item in _order_items(value)]
-    if not keys and resource.name == "job_tasks":
+    if not keys and resource.name in ("job_tasks", "logs"):
         # The newest arrivals first: nothing is sorted, however many tasks there are.
         return (Order(HIDDEN["id"], True),)
     keys.append(Order(resource.attributes["modified_at"], True))

@@ -278,6 +278,19 @@ NODES = (
 )
 
 
+LOGS = (
+    *COMMON,
+    _integer("id", "server"),
+    _string("object_uuid", "create"),
+    _string("object_owner_uuid", "ignored"),
+    _computed("object_kind", Kind.STRING),
+    _datetime("event_at", "create"),
+    _string("event_type", "create"),
+    _text("summary", "create"),
+    _object("properties", "create"),
+)
+
+
 def _resource(
     name: str,
     singular: str,
@@ -302,6 +315,7 @@ RESOURCES: Mapping[str, Resource] = {
         TOKENS,
         uuid_kind="token",
     ),
+    "logs": _resource("logs", "log", "arvados#log", "visible_log", LOGS),
     "nodes": _resource("nodes", "node", "arvados#node", "visible_node", NODES),
 }
 

@@ -107,5 +107,13 @@ class Settings:
     """How long an Idempotency-Key is remembered (R22)."""
     repeat_seconds: float = 900.0
     """How long a POST may be sent again with its X-Request-Id and be known for a repeat (R22)."""
+    events_max: int = 100_000
+    """Transactions whose events are kept for those who watch or read `logs`."""
+    events_seconds: float = 14 * 86400.0
+    """How long they are kept."""
+    streams_max: int = 500
+    """Streams of events that are open at a time."""
+    stream_beat_seconds: float = 15.0
+    """How often a stream says that it lives, and its reader's token is looked at again."""
     sweep_rows: int = 2000
     """Rows that one tick removes of children that are gone (R4)."""

@@ -10,8 +10,8 @@ import msgspec
 from jobtasks.core.errors import Invalid
 from jobtasks.core.identifiers import is_uuid
 from jobtasks.core.retry import Cause
-from jobtasks.core.states import JobState
-from jobtasks.service import access, ends, notices
+from jobtasks.core.states import JobState, TaskState
+from jobtasks.service import access, ends, events, notices
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import JobRecord
@@ -59,6 +59,7 @@ def _cancel(ctx: Context, caller: Caller, job: JobRecord, reason: str | None) ->
         raise Invalid(f"State invalid change from {job.state} to {JobState.CANCELLED.value}")
     _close_attempts(ctx, job, log)
     notices.note_end(ctx, job)
+    events.job_changed(ctx, job.id, job.uuid, job.state, JobState.CANCELLED)
     ctx.wake.update({"nodes", job.uuid})
 
 
@@ -70,6 +71,15 @@ def _close_attempts(ctx: Context, job: JobRecord, reason: str) -> None:
         assert facts is not None
         ends.wait_again(ctx, ledger, facts)
         ctx.measured.append(("attempts_ended", Cause.CANCELLED.value, 1))
+        events.task_changed(
+            ctx,
+            job.id,
+            facts.task_id,
+            TaskState.RUNNING,
+            TaskState.WAITING,
+            number=facts.number,
+            cause=Cause.CANCELLED.value,
+        )
         ctx.tx.run(
             "attempt_close", attempt_id=attempt.id, cause=Cause.CANCELLED.value, reason=reason
         )

@@ -16,7 +16,7 @@ from jobtasks.core.constraints import Needs
 from jobtasks.core.identifiers import attempt_token, token_hash
 from jobtasks.core.placement import NodeSize, Occupant, Room
 from jobtasks.core.states import TaskState
-from jobtasks.service import shapes
+from jobtasks.service import events, shapes
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
 
@@ -234,6 +234,16 @@ def _store(
         ledger.live[item.job_id] += 1
         ledger.move(item.job_id, task.sequence, TaskState.WAITING, TaskState.RUNNING)
         ledger.make_ready(item.job_id, task.sequence, task.shape_id, -1)
+        events.task_changed(
+            ctx,
+            item.job_id,
+            task.id,
+            TaskState.WAITING,
+            TaskState.RUNNING,
+            number=task.attempts + 1,
+            node=node.id,
+            slot=item.slot,
+        )
     return claimed
 
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.notifying import NOBODY, Notifying
@@ -43,6 +43,18 @@ class World:
     """Where new tokens' secrets come from."""
 
 
+class Event(NamedTuple):
+    """One thing that happened, as it is stored (service/events.py)."""
+
+    type: str
+    """"create", "update" or "delete"."""
+    job_id: int | None
+    task_id: int | None
+    node_id: int | None
+    summary: str
+    properties: dict[str, Any]
+
+
 @dataclass(slots=True)
 class Context:
     """One call of a service method."""
@@ -53,6 +65,8 @@ class Context:
     world: World
     wake: set[str] = field(default_factory=set)
     """Whom to wake after the commit: "nodes", "manager", or a job's uuid."""
+    events: list[Event] = field(default_factory=list)
+    """What happened, for those who watch."""
     measured: list[tuple[str, str, float]] = field(default_factory=list)
     """What is to be counted after the commit: name, label's value, amount (api/meters.py)."""
 

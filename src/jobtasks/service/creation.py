@@ -13,7 +13,7 @@ from jobtasks.core.constraints import Constraints
 from jobtasks.core.errors import Invalid, StaleAttempt
 from jobtasks.core.identifiers import task_id
 from jobtasks.core.states import BatchState, TaskState
-from jobtasks.service import shapes
+from jobtasks.service import events, shapes
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import JobRecord, TaskRecord
@@ -196,6 +196,7 @@ def _store(ctx: Context, caller: Caller, job: JobRecord, tasks: list[NewTask]) -
         rows.append((first_id + offset, uuid, batch.id, *task, ctx.now, ctx.now))
     ctx.tx.run_many("task_add", rows)
     _count(ctx, job.id, batches)
+    events.tasks_created(ctx, job.id, caller.task_id, first, count)
     return BulkCreated(count, first, uuids)
 
 

@@ -6,7 +6,7 @@ import json
 from typing import NamedTuple
 
 from jobtasks.core.states import JobState
-from jobtasks.service import notices
+from jobtasks.service import events, notices
 from jobtasks.service.context import Context
 from jobtasks.store.records import JobRecord
 
@@ -51,6 +51,7 @@ def finish(ctx: Context, job_id: int, state: JobState) -> None:
         log=log,
     )
     notices.note_end(ctx, job)
+    events.job_changed(ctx, job_id, job.uuid, job.state, state)
     ctx.wake.add(job.uuid)
     ctx.wake.add("nodes")
 

@@ -13,7 +13,7 @@ from jobtasks.core.retry import Again, Cause, GiveUp, Spent
 from jobtasks.core.states import AttemptState, TaskState
 from jobtasks.core.verdict import Verdict, command_record, judge
 from jobtasks.protocol.messages import STDERR_TAIL_BYTES_MAX, Ended
-from jobtasks.service import fleet, shapes, suspicion
+from jobtasks.service import events, fleet, shapes, suspicion
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
 from jobtasks.service.suspicion import Failed
@@ -111,17 +111,17 @@ def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None
     was_stopped = cause in retry.STOPS or facts.stop is not None
     if verdict is Verdict.TEMPORARY and was_stopped:
         wait_again(ctx, ledger, facts)
-        _close(ctx, facts, ended, cause, ended.reason, counted=False)
+        _close(ctx, facts, TaskState.WAITING, ended, cause, ended.reason, counted=False)
     elif verdict is Verdict.COMPLETE:
         _complete(ctx, ledger, facts, progress, success)
         suspicion.note_success(
             ctx, ledger, facts.node_id, facts.job_id, is_canary=bool(facts.canary)
         )
-        _close(ctx, facts, ended, cause, ended.reason, counted=False)
+        _close(ctx, facts, TaskState.COMPLETE, ended, cause, ended.reason, counted=False)
     elif verdict is Verdict.FAILED:
         reason = ended.reason or _own_verdict(facts, ended)
         _fail(ctx, ledger, facts, spent, progress)
-        _close(ctx, facts, ended, cause, reason, counted=True)
+        _close(ctx, facts, TaskState.FAILED, ended, cause, reason, counted=True)
     else:
         _retry(ctx, ledger, facts, ended, spent, needs, cause)
 
@@ -242,9 +242,11 @@ def _retry(
     if isinstance(decision, GiveUp):
         _fail(ctx, ledger, facts, decision.spent, None)
         reason = f"{reason}; not tried again: {decision.reason}"
+        state = TaskState.FAILED
     else:
         _try_again(ctx, ledger, facts, needs, decision, nodes)
-    _close(ctx, facts, ended, cause, reason, counted=not node_fault, node_fault=node_fault)
+        state = TaskState.WAITING
+    _close(ctx, facts, state, ended, cause, reason, counted=not node_fault, node_fault=node_fault)
 
 
 def _charged(
@@ -348,6 +350,7 @@ def _ended_without_verdict(ended: Ended, cause: Cause) -> str:
 def _close(
     ctx: Context,
     facts: EndFacts,
+    state: TaskState,
     ended: Ended,
     cause: Cause,
     reason: str,
@@ -355,9 +358,21 @@ def _close(
     counted: bool,
     node_fault: bool = False,
 ) -> None:
-    """Close the attempt's record; its token dies with it (R32)."""
+    """Close the attempt's record; its token dies with it (R32). `state` is now the task's."""
     reason = " ".join(reason.split())[:REASON_CHARACTERS_MAX]
     ctx.measured.append(("attempts_ended", cause.value, 1))
+    events.task_changed(
+        ctx,
+        facts.job_id,
+        facts.task_id,
+        TaskState.RUNNING,
+        state,
+        number=facts.number,
+        cause=cause.value,
+        exit_code=ended.exit_code,
+        signal=ended.signal,
+        reason=reason or None,
+    )
     ctx.tx.run(
         "attempt_end",
         attempt_id=facts.id,

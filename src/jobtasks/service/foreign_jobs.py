@@ -8,7 +8,7 @@ from typing import Any
 from jobtasks.core import foreign, resources, states
 from jobtasks.core.errors import Forbidden, Invalid
 from jobtasks.core.states import JobState
-from jobtasks.service import access, changes, notices, setup
+from jobtasks.service import access, changes, events, notices, setup
 from jobtasks.service.cancelling import cancel
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.service.idempotency import Name, once
@@ -224,4 +224,5 @@ def _write(ctx: Context, caller: Caller, job: JobRecord, given: Mapping[str, Any
     assert changed, "the job changed within the transaction that read it"
     if given["state"].is_final and given["state"] != job.state:
         notices.note_end(ctx, job)
+    events.job_changed(ctx, job.id, job.uuid, job.state, given["state"])
     ctx.wake.update({"manager", job.uuid})

@@ -10,7 +10,7 @@ import msgspec
 from jobtasks.core import constraints as rules
 from jobtasks.core.errors import Invalid
 from jobtasks.core.states import BatchState, JobState, TaskState
-from jobtasks.service import access, creation, notices, shapes
+from jobtasks.service import access, creation, events, notices, shapes
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.idempotency import Name, once
 from jobtasks.store.records import JobRecord, TaskRecord
@@ -97,6 +97,7 @@ def _retry(
     else:
         _reset_listed(ctx, job, task_uuids, constraints or {})
     _recount(ctx, job.id)
+    events.job_changed(ctx, job.id, uuid, job.state, JobState.QUEUED)
     ctx.wake.update({"manager", uuid})
     return access.visible_job(ctx, caller, uuid)
 

@@ -15,6 +15,7 @@ from jobtasks.service import (
     changes,
     creation,
     endings,
+    events,
     fleet,
     foreign_jobs,
     retention,
@@ -137,6 +138,7 @@ def _create(
     owner: dict[str, Any] = {"uuid": uuid, "owner_uuid": caller.user_uuid, "now": ctx.now}
     job_id = ctx.tx.add("job_add", **owner, **begun, **values)
     ctx.tx.run("tally_add", job_id=job_id)
+    events.job_created(ctx, job_id, uuid, str(begun["state"]))
     ctx.wake.add("manager")
     return show(ctx, caller, uuid)
 
@@ -252,7 +254,7 @@ def delete(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
     state = JobState(job.state)
     if state == JobState.RUNNING or job.live:
         raise Invalid("A job can be deleted when it is queued, or over with no process left (R24).")
-    retention.remove_job(ctx, job.id, uuid, job.state)
+    retention.remove_job(ctx, job.id, uuid, job.state, job.owner_uuid)
     return job
 
 
@@ -281,6 +283,7 @@ def _start(ctx: Context, job: QueuedJob) -> None:
     if not job.seeded:
         _seed(ctx, ledger, job.id)
     ledger.flush()
+    events.job_changed(ctx, job.id, job.uuid, JobState.QUEUED, JobState.RUNNING)
     ctx.wake.add(job.uuid)
 
 

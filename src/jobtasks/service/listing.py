@@ -18,9 +18,16 @@ from jobtasks.store.listing import (
     page_statement,
     rows_statement,
 )
-from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
+from jobtasks.store.records import (
+    JobRecord,
+    LogRecord,
+    NodeRecord,
+    TaskRecord,
+    TokenRecord,
+    UserRecord,
+)
 
-R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord)
+R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord, LogRecord)
 NO_JOB = 0
 """An id that no job has."""
 NOBODY = Scope("")
@@ -65,6 +72,16 @@ def list_nodes(ctx: Context, caller: Caller, query: Query) -> Page[NodeRecord]:
     scope = Scope() if access.may_read_nodes(caller) else NOBODY
     page = _page(ctx, query, scope, NodeRecord)
     return replace(page, items=[access.node_as_seen(caller, node) for node in page.items])
+
+
+def list_logs(ctx: Context, caller: Caller, query: Query) -> Page[LogRecord]:
+    """Return one page of the log entries that the caller may see (R32)."""
+    if caller.is_admin:
+        return _page(ctx, query, Scope(), LogRecord)
+    if caller.role == "attempt":
+        return _page(ctx, query, Scope(job_id=caller.job_id), LogRecord)
+    own = Scope(caller.user_uuid) if caller.role == "user" else NOBODY
+    return _page(ctx, query, own, LogRecord)
 
 
 def _page(ctx: Context, query: Query, scope: Scope, shape: Callable[..., R]) -> Page[R]:

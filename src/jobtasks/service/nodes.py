@@ -26,7 +26,7 @@ from jobtasks.protocol.messages import (
     Stop,
     Sync,
 )
-from jobtasks.service import access, ends, fleet, shapes
+from jobtasks.service import access, ends, events, fleet, shapes
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ledger import Ledger
@@ -120,6 +120,7 @@ def join(ctx: Context, caller: Caller, message: Join) -> Joined:
     )
     ctx.tx.run("node_update", node_id=node_id, agent_id=agent_id, now=ctx.now, **_size_of(message))
     _settle_predecessor(ctx, node_id, agent_id, message)
+    events.node_changed(ctx, node_id, "joined")
     ctx.wake.update({"manager", "nodes"})
     return _joined(ctx, agent_id, [ended.attempt for ended in message.ended])
 
@@ -370,6 +371,7 @@ def lose_agent(ctx: Context, agent_id: int, node_id: int, kind: EndKind, reason:
     if not ctx.tx.run("agent_end", agent_id=agent_id, now=ctx.now):
         return
     fleet.fewer_nodes(ctx)
+    events.node_changed(ctx, node_id, "gone")
     ledger = Ledger(ctx)
     for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
         ends.record_end(ctx, ledger, Ended(attempt.id, kind, reason=reason), node_id)

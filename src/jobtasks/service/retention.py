@@ -12,6 +12,7 @@ import msgspec
 
 from jobtasks.core.settings import Settings
 from jobtasks.core.states import JobState
+from jobtasks.service import events
 from jobtasks.service.context import Context
 
 MICROSECONDS = 1_000_000
@@ -27,6 +28,7 @@ class OverJob(NamedTuple):
     uuid: str
     state: str
     over_at: int
+    owner_uuid: str
 
 
 class Before(NamedTuple):
@@ -83,15 +85,16 @@ def remove_jobs(ctx: Context, before: int) -> list[str]:
     """Remove a slice of the jobs that were over by `before`; return their uuids."""
     found = jobs_over(ctx, before, Place())
     for job in found:
-        remove_job(ctx, job.id, job.uuid, job.state)
+        remove_job(ctx, job.id, job.uuid, job.state, job.owner_uuid)
     return [job.uuid for job in found]
 
 
-def remove_job(ctx: Context, job_id: int, uuid: str, state: str) -> None:
+def remove_job(ctx: Context, job_id: int, uuid: str, state: str, owner_uuid: str) -> None:
     """Remove a job in this state with all that belongs to it; rows of tasks follow in slices."""
     ctx.tx.run("job_delete", job_id=job_id, state=JobState(state).value)
     for query in (*COUNTERS, "batches_bury_job"):
         ctx.tx.run(query, job_id=job_id)
+    events.job_deleted(ctx, uuid, owner_uuid, state)
     ctx.wake.add("manager")
     ctx.wake.add(uuid)
 

@@ -9,7 +9,7 @@ from typing import Any
 from jobtasks.core import resources
 from jobtasks.core.errors import Invalid
 from jobtasks.core.states import UNTIL_RELEASED
-from jobtasks.service import access, fleet
+from jobtasks.service import access, events, fleet
 from jobtasks.service.context import MICROSECONDS, Caller, Context
 from jobtasks.store.records import NodeRecord, OccupyingRecord
 
@@ -57,6 +57,7 @@ def hold(
         changed_by=caller.user_uuid,
         now=ctx.now,
     )
+    events.node_changed(ctx, node.id, "held")
     return _less_room(ctx, caller, uuid)
 
 
@@ -77,6 +78,7 @@ def drain(ctx: Context, caller: Caller, uuid: str, reason: Any = None) -> NodeRe
         changed_by=caller.user_uuid,
         now=ctx.now,
     )
+    events.node_changed(ctx, node.id, "draining")
     return _less_room(ctx, caller, uuid)
 
 
@@ -95,6 +97,7 @@ def release(ctx: Context, caller: Caller, uuid: str) -> NodeRecord:
     """
     node = access.steered_node(ctx, caller, uuid, "release")
     if ctx.tx.run("node_release", node_id=node.id, changed_by=caller.user_uuid, now=ctx.now):
+        events.node_changed(ctx, node.id, "released")
         ctx.wake.update({"manager", "nodes"})
     return show(ctx, caller, uuid)
 

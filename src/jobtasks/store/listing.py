@@ -20,7 +20,14 @@ from jobtasks.core.identifiers import JOB_SHIFT
 from jobtasks.core.resources import Kind
 from jobtasks.store.base import Value
 from jobtasks.store.counting import counted
-from jobtasks.store.records import JobRecord, NodeRecord, TaskRecord, TokenRecord, UserRecord
+from jobtasks.store.records import (
+    JobRecord,
+    LogRecord,
+    NodeRecord,
+    TaskRecord,
+    TokenRecord,
+    UserRecord,
+)
 
 WIDE = frozenset({"output", "failed_log", "log", "description", "node_uuids"})
 """Columns that are large or looked up: read when a select asks for them; each may be null."""
@@ -35,14 +42,26 @@ OWNED_TASKS = (
 """Finds tasks from their owner's jobs, in this order: a list looks at no one else's tasks."""
 RECORDS: Mapping[
     str,
-    type[JobRecord] | type[TaskRecord] | type[UserRecord] | type[TokenRecord] | type[NodeRecord],
+    type[JobRecord]
+    | type[TaskRecord]
+    | type[UserRecord]
+    | type[TokenRecord]
+    | type[NodeRecord]
+    | type[LogRecord],
 ] = {
     "jobs": JobRecord,
     "job_tasks": TaskRecord,
     "users": UserRecord,
     "api_client_authorizations": TokenRecord,
     "nodes": NodeRecord,
+    "logs": LogRecord,
 }
+
+
+PLACE_BITS = 16
+"""An entry of a log belongs to the row of events that its id names without so many bits."""
+OF_NODE = "substr(object_uuid, 7, 5) = '7ekkf'"
+"""What happens to nodes may be seen by all people."""
 
 
 class Scope(NamedTuple):
@@ -138,6 +157,8 @@ def rows_statement(query: Query, ids: list[int]) -> Statement:
     columns = ", ".join(_column(query, name) for name in RECORDS[query.resource.name]._fields)
     chosen = values.bind_all(tuple(ids))
     sql = f"SELECT {columns} FROM {query.resource.view} WHERE id IN {chosen}"
+    if query.resource.name == "logs":
+        sql += f" AND event_id IN (SELECT value >> {PLACE_BITS} FROM json_each(:v0))"
     return Statement(sql, values.bound)
 
 
@@ -184,9 +205,11 @@ def reuse_statement(
 
 def _where(query: Query, scope: Scope, values: _Values) -> str:
     job_id = scope.job_id if query.resource.name == "job_tasks" else None
+    is_log = query.resource.name == "logs"
     conditions = query.filters if job_id is None else _own_conditions(query)
     parts = [
-        " OR ".join(_term(term, values, job_id) for term in condition) for condition in conditions
+        " OR ".join(_term(term, values, job_id, is_log=is_log) for term in condition)
+        for condition in conditions
     ]
     if scope.owner_uuid is not None:
         parts.append(_of_owner(query, scope, values))
@@ -210,6 +233,8 @@ def _of_owner(query: Query, scope: Scope, values: _Values) -> str:
     owner = values.bind(scope.owner_uuid)
     if query.resource.name == "users":
         return f"uuid = {owner}"
+    if query.resource.name == "logs":
+        return f"{owner} IN (owner_uuid, object_owner_uuid) OR {OF_NODE}"
     if query.resource.name == "job_tasks" and scope.job_id is None:
         return OWNED_TASKS.format(shift=JOB_SHIFT, owner=owner)
     return f"owner_uuid = {owner}"
@@ -217,8 +242,8 @@ def _of_owner(query: Query, scope: Scope, values: _Values) -> str:
 
 def _of_job(query: Query, job_id: int, values: _Values) -> str:
     """Return the condition for the rows of one job: tasks lie together by id."""
-    if query.resource.name == "jobs":
-        return f"id = {values.bind(job_id)}"
+    if query.resource.name in ("jobs", "logs"):
+        return f"{'id' if query.resource.name == 'jobs' else 'job_id'} = {values.bind(job_id)}"
     if _reads_an_index(query):
         return f"job_id = {values.bind(job_id)}"
     first, beyond = job_id << JOB_SHIFT, (job_id + 1) << JOB_SHIFT
@@ -250,7 +275,7 @@ def _denies(term: Term) -> bool:
     return term.attribute.name == "success" and term.operator == "=" and term.operand is False
 
 
-def _term(term: Term, values: _Values, job_id: int | None = None) -> str:
+def _term(term: Term, values: _Values, job_id: int | None = None, *, is_log: bool = False) -> str:
     column = term.attribute.column
     assert column is not None
     if term.key is not None:
@@ -259,6 +284,9 @@ def _term(term: Term, values: _Values, job_id: int | None = None) -> str:
         return f"{column} = 0"  # as the index says it
     if job_id is not None and _is_place(term):
         return f"id {term.operator} {values.bind((job_id << JOB_SHIFT) + term.operand)}"
+    if term.attribute.name == "id" and term.operator in (">", ">=") and is_log:
+        place = values.bind(term.operand)
+        return f"id {term.operator} {place} AND event_id >= {place} >> {PLACE_BITS}"
     if term.attribute.words:
         return _among_words(term, term.attribute.words)
     if term.operand is None:

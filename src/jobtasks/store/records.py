@@ -120,6 +120,28 @@ class AttemptRecord(NamedTuple):
     """Set when the log is not kept any more."""
 
 
+class LogRecord(NamedTuple):
+    """One row of visible_log: something that happened, or that a user wrote."""
+
+    id: int
+    event_id: int
+    uuid: str
+    owner_uuid: str
+    created_at: int
+    modified_at: int
+    modified_by_user_uuid: str | None
+    modified_by_client_uuid: str | None
+    object_uuid: str | None
+    object_owner_uuid: str | None
+    event_at: int
+    event_type: str | None
+    summary: str | None
+    properties: str
+    """JSON."""
+    job_id: int | None
+    """Of the job that it is about, or whose task it is about."""
+
+
 class JobAttemptRecord(NamedTuple):
     """One attempt of a job, with its task's place."""
 

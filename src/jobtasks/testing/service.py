@@ -11,7 +11,7 @@ from jobtasks.core.filters import parse_query
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.settings import Settings
-from jobtasks.service import jobs, listing, setup, tasks, tick, tokens
+from jobtasks.service import events, jobs, listing, setup, tasks, tick, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.store.base import Store, Tx
 from jobtasks.store.records import AttemptRecord, JobRecord, TaskRecord
@@ -96,7 +96,14 @@ class LocalService:
         self, method: Callable[Concatenate[Context, P], T], /, *arguments: P.args, **named: P.kwargs
     ) -> T:
         """Call what has no caller: the manager's own methods."""
-        return self.write(lambda tx: method(self.context(tx), *arguments, **named))
+
+        def work(tx: Tx) -> T:
+            ctx = self.context(tx)
+            result = method(ctx, *arguments, **named)
+            events.write(ctx)
+            return result
+
+        return self.write(work)
 
     def write(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in a transaction and return what it returned, after the commit."""

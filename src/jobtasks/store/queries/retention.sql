@@ -1,5 +1,5 @@
 -- jobs_over_before: jobs that were over at a time and have no process left, the oldest first
-SELECT j.id, j.uuid, j.state, coalesce(j.finished_at, j.cancelled_at, j.modified_at)
+SELECT j.id, j.uuid, j.state, coalesce(j.finished_at, j.cancelled_at, j.modified_at), j.owner_uuid
 FROM job AS j INDEXED BY job_over JOIN tally AS y ON y.job_id = j.id AND y.live = 0
 WHERE j.state IN ('Complete', 'Failed', 'Cancelled')
 AND coalesce(j.finished_at, j.cancelled_at, j.modified_at) BETWEEN :after AND :before
@@ -7,7 +7,7 @@ AND (coalesce(j.finished_at, j.cancelled_at, j.modified_at), j.id) > (:after, :a
 ORDER BY coalesce(j.finished_at, j.cancelled_at, j.modified_at), j.id LIMIT :limit;
 
 -- jobs_with_old_logs: the same, of jobs whose logs were not removed since
-SELECT j.id, j.uuid, j.state, coalesce(j.finished_at, j.cancelled_at, j.modified_at)
+SELECT j.id, j.uuid, j.state, coalesce(j.finished_at, j.cancelled_at, j.modified_at), j.owner_uuid
 FROM job AS j INDEXED BY job_has_logs JOIN tally AS y ON y.job_id = j.id AND y.live = 0
 WHERE j.state IN ('Complete', 'Failed', 'Cancelled')
 AND j.has_logs = 1
