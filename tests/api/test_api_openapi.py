@@ -172,6 +172,8 @@ def test_answers_keep_to_the_description(case: schemathesis.Case[Any], targets: 
     if "uuid" in case.path_parameters and next(targets.turn) % 4:
         case.path_parameters["uuid"] = targets.uuid(case.method, case.path)
     headers = {"Authorization": f"Bearer {targets.token()}"}
+    if case.path == f"{BASE}/events":
+        case.query["wait"] = 0  # it would go on for ever
     response = case.call(base_url=targets.api.server.url, headers=headers, timeout=30)
     targets.answers[case.operation.label][response.status_code] += 1
     assert response.status_code < 500, response.text

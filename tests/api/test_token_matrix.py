@@ -52,6 +52,7 @@ class Target:
     user: str = "zzzzz-tpzed-nobodyatallnobo"
     token: str = "zzzzz-gj3su-nobodystokennob"
     node: str = "zzzzz-7ekkf-nobodysnodenobo"
+    log: str = "zzzzz-57u5n-nobodyslogentry"
     spoken: str = ""
     """The secret of the attempt that runs the task."""
 
@@ -77,7 +78,7 @@ class Operation:
     def route(self) -> str:
         """The row's place in the table of routes."""
         call = self.call
-        for name in ("job", "task", "child", "user", "token", "node"):
+        for name in ("job", "task", "child", "user", "token", "node", "log"):
             call = call.replace(f"{{{name}}}", "{uuid}")
         return call
 
@@ -242,6 +243,18 @@ OPERATIONS = [
     Operation("POST /arvados/v1/nodes/{node}/drain", steers_nodes(), lambda t: {"reason": "x"}),
     Operation("POST /arvados/v1/nodes/{node}/release", steers_nodes(), lambda t: {}),
     Operation("DELETE /arvados/v1/nodes/{node}", steers_nodes(422)),
+    Operation("GET /arvados/v1/logs", lists(), query=named("log")),
+    Operation(
+        "POST /arvados/v1/logs",
+        row(alike(200), agent=DENIED, attempt=(200, 403, 403), **AFTER_SCOPES),
+        lambda t: {"object_uuid": t.job, "event_type": "note"},
+    ),
+    Operation("GET /arvados/v1/logs/{log}", reads()),
+    Operation(
+        "GET /arvados/v1/events",
+        row(alike(200), agent=DENIED),
+        query=lambda t: {"wait": "0", "cursor": "0"},
+    ),
     Operation("POST /agent/v1/join", FOR_AGENTS, join),
     Operation(
         "POST /agent/v1/sync", FOR_AGENTS, lambda t: msgspec.msgpack.encode(Sync(999_999, 1))
@@ -338,7 +351,9 @@ class World:
         self.node.push_log(assignment.attempt, b"")
         child = self.post(self.api.as_attempt(assignment), "post", "job_tasks", {})["uuid"]
         token = self.new_token(user)["uuid"]
-        return Target(job, assignment.task, child, user, token, self.steered, assignment.token)
+        log = self.api.get("logs", filters=json.dumps([["object_uuid", "=", job]]))["items"][0]
+        names = (job, assignment.task, child, user, token, self.steered, log["uuid"])
+        return Target(*names, spoken=assignment.token)
 
     def _assigned(self, job: str) -> Assignment:
         seen: list[str] = []

@@ -57,12 +57,13 @@ class Events:
         matching.check(conditions)
         self._edge.glance(request, _admitted)
         cursor, places = await self._cursor(request)
+        until = time.monotonic() + seconds_in(request.query_params.get("wait"))
         tails = Tails(self._edge, conditions, places)
         if self._feed.watchers >= self._edge.world.settings.streams_max:
             raise TooManyRequests
         if request.method == "HEAD":
             return Response(None, headers=HEADERS, media_type=MEDIA)
-        pieces = self._pieces(request, conditions, cursor, tails)
+        pieces = self._pieces(request, conditions, cursor, tails, until)
         return StreamingResponse(pieces, headers=HEADERS, media_type=MEDIA)
 
     async def _cursor(self, request: Request) -> tuple[int, str]:
@@ -76,7 +77,12 @@ class Events:
         return int(number), comma + rest
 
     async def _pieces(
-        self, request: Request, conditions: tuple[Condition, ...], cursor: int, tails: Tails
+        self,
+        request: Request,
+        conditions: tuple[Condition, ...],
+        cursor: int,
+        tails: Tails,
+        until: float,
     ) -> AsyncIterator[bytes]:
         """Yield the stream piece by piece until its reader goes, may not read, or is too late."""
         topics = (TOPIC, LOGS_TOPIC) if tails else (TOPIC,)
@@ -87,7 +93,7 @@ class Events:
                 yield b"retry: %d\n\n" % RETRY_MILLISECONDS
                 kept_from = await self._edge.look(events.kept_from)
                 if cursor >= (kept_from - 1) << events.PLACE_BITS:
-                    async for piece in self._told(request, conditions, cursor, tails, bell):
+                    async for piece in self._told(request, conditions, cursor, tails, bell, until):
                         yield piece
                 else:
                     since = {"kept_from": kept_from << events.PLACE_BITS}
@@ -102,6 +108,7 @@ class Events:
         cursor: int,
         tails: Tails,
         bell: Bell,
+        until: float,
     ) -> AsyncIterator[bytes]:
         beat_seconds = self._edge.world.settings.stream_beat_seconds
         reader = _Reader(self._edge, request)
@@ -129,7 +136,23 @@ class Events:
             if time.monotonic() - beaten_at >= beat_seconds:
                 beaten_at = time.monotonic()
                 yield f"id: {cursor}{tails.cursor()}\n: still here\n\n".encode()
-            await bell.wait(beat_seconds)
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            await bell.wait(min(left, beat_seconds))
+
+
+def seconds_in(value: str | None) -> float:
+    """Return the seconds that a parameter says, for ever when there is none."""
+    if not value:
+        return float("inf")
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise Invalid("wait must be a number of seconds")
+    return seconds
 
 
 class _Reader:

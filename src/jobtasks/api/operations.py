@@ -19,6 +19,7 @@ from jobtasks.core.resources import RESOURCES, Resource
 Json = dict[str, Any]
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 PLAIN = "text/plain"
+EVENT_STREAM = "text/event-stream"
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 BYTES = "application/octet-stream"
 OBJECT: Json = {"type": "object"}
@@ -133,6 +134,7 @@ EXAMPLES: Mapping[str, Json] = {
     "job_tasks": {"sequence": 1, "parameters": {"input": "a"}},
     "users": {"user": {"username": "ada", "email": "ada@example.com"}},
     "api_client_authorizations": {"label": "dashboard", "scopes": ["GET /"]},
+    "logs": {"event_type": "note", "summary": "looked at by hand", "properties": {"text": "fine"}},
 }
 """A body of a create, by the name of the resource."""
 
@@ -177,6 +179,13 @@ GENERAL: Mapping[str, Callable[[Resource], Details]] = {
 }
 """By the name of a collection's handler."""
 
+EVENTS = (
+    _query("filters", _json_text("array"), "As of a list of logs; all must hold."),
+    _query("cursor", TEXT, "The `id` after which to begin; what happens next otherwise."),
+    _query("last_log_id", {"type": "integer", "minimum": 0}, "Another name of `cursor`."),
+    _query("wait", {"type": "number", "minimum": 0}, "Seconds after which the stream ends."),
+    _header("Last-Event-ID", "As `cursor`, sent by readers that come back."),
+)
 JOB = schemas.reference(RESOURCES["jobs"])
 TASK = schemas.reference(RESOURCES["job_tasks"])
 CREATED: Json = {
@@ -369,6 +378,7 @@ SPECIAL: Mapping[str, Details] = {
     f"GET {BASE}/job_tasks/{{uuid}}/log": Details(
         TEXT, PLAIN, parameters=LOG, statuses=LOG_STATUSES
     ),
+    f"GET {BASE}/events": Details(TEXT, EVENT_STREAM, parameters=EVENTS),
     f"GET {BASE}/nodes/{{uuid}}/attempts": Details(OCCUPYING),
     f"POST {BASE}/nodes/{{uuid}}/hold": _steered(
         seconds={"type": ["number", "null"], "exclusiveMinimum": 0}, reason=NULLABLE_TEXT

@@ -56,11 +56,11 @@ def _create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> LogReco
             values[attribute.name] = values[attribute.name] if given is None else given
         elif not attribute.ignored and value not in (None, "", caller.user_uuid):
             raise Invalid(f"{attribute.name} is given by the server")
+    owner = _owner_of(ctx, caller, values)
     event_id = ctx.tx.add("event_add", at=ctx.now, facts="[]")
     ctx.wake.add(events.TOPIC)
     place = event_id << events.PLACE_BITS
     uuid = f"{ctx.world.uuids.prefix}-{KIND}-{place:015d}"
-    owner = ctx.tx.value("object_owner", uuid=values["object_uuid"])
     ctx.tx.run(
         "log_add",
         id=place,
@@ -71,6 +71,26 @@ def _create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> LogReco
         **values,
     )
     return show(ctx, caller, uuid)
+
+
+def _owner_of(ctx: Context, caller: Caller, values: dict[str, Any]) -> str | None:
+    """Return who owns what an entry is about, and so sees it; None: the writer alone.
+
+    An attempt writes about its own task unless it says otherwise, and never beyond its job.
+    """
+    if caller.role == "attempt":
+        return _within_job(ctx, caller, values)
+    owner = ctx.tx.value("object_owner", uuid=values["object_uuid"])
+    return str(owner) if owner and (caller.is_admin or owner == caller.user_uuid) else None
+
+
+def _within_job(ctx: Context, caller: Caller, values: dict[str, Any]) -> str:
+    assert caller.task_id is not None
+    if values["object_uuid"] is None:
+        values["object_uuid"] = ctx.tx.value("task_name", task_id=caller.task_id)
+    if ctx.tx.value("job_of_object", uuid=values["object_uuid"]) != caller.job_id:
+        raise Forbidden("An attempt writes log entries about its own job and its tasks.")
+    return caller.user_uuid
 
 
 def show(ctx: Context, caller: Caller, uuid: str) -> LogRecord:

@@ -85,15 +85,17 @@ Piece = tuple[Callable[[Tx], Any], "Future[Any]"]
 
 
 class SqliteStore:
-    """A SQLite database file (see `Store`)."""
+    """A SQLite database file (see `Store`); `prepare` brings its schema up to date."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, prepare: Callable[[sqlite3.Connection], None] | None = None
+    ) -> None:
         self._path = path
         self.committed: Callable[[float, int], None] = _nobody_counts
         self.pause = Pause("database")
         self._writer = self._connect()
         try:
-            migrate(self._writer)
+            (prepare or migrate)(self._writer)
         except BaseException:
             self._writer.close()
             raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import random
+import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -15,7 +17,7 @@ from jobtasks.service import events, jobs, listing, setup, tasks, tick, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.store.base import Store, Tx
 from jobtasks.store.records import AttemptRecord, JobRecord, TaskRecord
-from jobtasks.store.sqlite import SqliteStore
+from jobtasks.store.sqlite import SqliteStore, migrate
 from jobtasks.testing.clock import ManualClock
 
 P = ParamSpec("P")
@@ -42,6 +44,21 @@ class Renewing(Protocol):
         ...
 
 
+@functools.cache
+def empty_database() -> bytes:
+    """Return a database with the newest schema and nothing in it."""
+    connection = sqlite3.connect(":memory:")
+    migrate(connection)
+    found = connection.serialize()
+    connection.close()
+    return found
+
+
+def copy_schema(connection: sqlite3.Connection) -> None:
+    """Make a database in memory a copy of the empty one: thousands are made by some tests."""
+    connection.deserialize(empty_database())
+
+
 class LocalService:
     """Store, world and manager of one database, without HTTP, threads of its own or real time.
 
@@ -58,7 +75,7 @@ class LocalService:
         store: Store | None = None,
         log_dir: Path = Path("/nonexistent"),
     ) -> None:
-        self.store = store or SqliteStore(path)
+        self.store = store or SqliteStore(path, copy_schema if path == MEMORY else None)
         self.clock = ManualClock()
         self.random = 0.5
         self.wake: set[str] = set()

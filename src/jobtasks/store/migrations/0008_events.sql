@@ -39,9 +39,11 @@ SELECT
     l.event_type AS event_type,
     l.summary AS summary,
     l.properties AS properties,
-    j.id AS job_id
+    coalesce(
+        (SELECT j.id FROM job AS j WHERE j.uuid = l.object_uuid),
+        (SELECT t.id >> 32 FROM task AS t WHERE t.uuid = l.object_uuid)
+    ) AS job_id
 FROM log AS l
-LEFT JOIN job AS j ON j.uuid = l.object_uuid
 UNION ALL
 SELECT
     (e.id << 16) + f.key + 1 AS id,

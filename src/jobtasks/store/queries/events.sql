@@ -27,9 +27,6 @@ VALUES (
     :properties, :now
 );
 
--- log_by_uuid: an entry as readers see it
-SELECT * FROM visible_log WHERE uuid = :uuid;
-
 -- log_by_id: an entry by its place, which its uuid spells
 SELECT * FROM visible_log WHERE event_id = :event_id AND id = :id;
 
@@ -39,3 +36,11 @@ UNION ALL
 SELECT j.owner_uuid FROM task AS t JOIN job AS j ON j.id = t.id >> 32 WHERE t.uuid = :uuid
 UNION ALL
 SELECT u.uuid FROM user AS u WHERE u.uuid = :uuid;
+
+-- job_of_object: the job that an entry is about, or whose task it is about
+SELECT id FROM job WHERE uuid = :uuid
+UNION ALL
+SELECT id >> 32 FROM task WHERE uuid = :uuid;
+
+-- task_name: what a task is called
+SELECT uuid FROM task WHERE id = :task_id;
