@@ -129,7 +129,7 @@ def test_a_hold_without_an_end(service: LocalService, agent: SimulatedAgent) -> 
     assert service.job(job).state == "Queued"
     service.wake.clear()
     assert service.call(steering.release, uuid).state == "live"
-    assert service.wake == {"manager", "nodes"}
+    assert service.wake == {"events", "manager", "nodes"}
     service.tick()
     assert len(agent.take()) == 1
 

@@ -241,7 +241,7 @@ def _store(
             TaskState.WAITING,
             TaskState.RUNNING,
             number=task.attempts + 1,
-            node=node.id,
+            node_id=place.node_id,
             slot=item.slot,
         )
     return claimed

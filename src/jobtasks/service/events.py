@@ -54,12 +54,21 @@ def tasks_created(ctx: Context, job_id: int, creator_id: int | None, first: int,
 
 
 def task_changed(
-    ctx: Context, job_id: int, task_id: int, old: TaskState, new: TaskState, **attempt: Any
+    ctx: Context,
+    job_id: int,
+    task_id: int,
+    old: TaskState,
+    new: TaskState,
+    *,
+    node_id: int | None = None,
+    **attempt: Any,
 ) -> None:
-    """Note a task's new state, and what is to be said of the attempt that it is by."""
+    """Note a task's new state, and what is to be said of the attempt that it is by; readers are
+    told the node's name.
+    """
     properties = {**_change(old.word, new.word), "attempt": attempt}
     summary = f"{new.word}, attempt {attempt.get('number')}"
-    ctx.events.append(Event("update", job_id, task_id, None, summary, properties))
+    ctx.events.append(Event("update", job_id, task_id, node_id, summary, properties))
 
 
 def node_changed(ctx: Context, node_id: int, what: str) -> None:

@@ -61,7 +61,11 @@ SELECT
     e.at AS event_at,
     json_extract(f.value, '$[0]') AS event_type,
     json_extract(f.value, '$[4]') AS summary,
-    json_extract(f.value, '$[5]') AS properties,
+    CASE
+        WHEN t.id IS NOT NULL AND n.id IS NOT NULL
+        THEN json_set(json_extract(f.value, '$[5]'), '$.attempt.node', n.hostname)
+        ELSE json_extract(f.value, '$[5]')
+    END AS properties,
     json_extract(f.value, '$[1]') AS job_id
 FROM event AS e
 JOIN json_each(e.facts) AS f
