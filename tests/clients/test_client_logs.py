@@ -66,7 +66,9 @@ def test_the_clients_own_way_of_waiting_hears_everything(admin: Client) -> None:
         if event.get("event_type") == "note":
             ended.set()
 
-    events = arvados.events.subscribe(admin, [], take, poll_fallback=0.1)
+    job_of(admin)
+    last = admin.logs().list(order="id desc", limit=1).execute()["items"][0]["id"]
+    events = arvados.events.subscribe(admin, [], take, poll_fallback=0.1, last_log_id=last)
     try:
         jobs = [job_of(admin) for _ in range(3)]
         admin.logs().create(body={"event_type": "note"}).execute()
