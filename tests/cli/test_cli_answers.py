@@ -190,3 +190,19 @@ def test_help_lists_every_command_without_importing_it(jobtasks: Run) -> None:
     text = jobtasks("--help").out
     for word in ("run", "submit", "wait", "job", "task", "serve", "agent", "125 infrastructure"):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("lgos", "`jobtasks logs`"),
+        ("cancel", "`jobtasks job cancel`"),
+        ("attempts", "`jobtasks task attempts` or `jobtasks node attempts`"),
+    ],
+)
+def test_a_wrong_command_is_told_what_was_meant(jobtasks: Run, word: str, meant: str) -> None:
+    """One that is spelled alike, or that belongs to a noun."""
+    ended = jobtasks(word)
+    assert ended.code == 2
+    assert f"There is no command '{word}'. Did you mean {meant}?" in ended.err
+    assert "Did you mean" not in jobtasks("xyzzy").err

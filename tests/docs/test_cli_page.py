@@ -16,6 +16,8 @@ from jobtasks.cli.problems import ExitCode
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "cli.md").read_text()
 COMMANDS = PAGE.split("\n## Commands\n")[1]
+SHORT_LETTERS_MAX = 68
+"""What a list of commands has room for in 80 columns."""
 READS = re.compile(r"""environ\w*(?:\.get\(|\[)["'](\w+)["']""")
 
 
@@ -101,6 +103,12 @@ def test_every_command_explains_itself() -> None:
     """--help of each says what it does, and what each option is for."""
     for name, command in PROGRAM.items():
         assert command.help, name
+        short = command.get_short_help_str(limit=SHORT_LETTERS_MAX)
+        # The commands at the top are listed with a text of their own.
+        is_listed_so = name.count(" ") > 1
+        assert not (is_listed_so and short.endswith("...")), (
+            f"{name}: its first sentence is cut in lists: {short}"
+        )
         for option in options_of(command):
             assert option.help, f"{name} {option.opts}"
 

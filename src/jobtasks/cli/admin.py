@@ -55,10 +55,11 @@ def gc(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """Remove what need not be kept, at once: old jobs and logs, left-over files, dead tokens.
+    """Remove what need not be kept, at once.
 
-    Without a time, what the server was told to keep (`jobtasks serve --retain-jobs`) holds: by
-    default every job and log stays. Nothing that is queued or runs is ever removed.
+    That is old jobs and logs, left-over files, dead tokens. Without a time, what the server was
+    told to keep (`jobtasks serve --retain-jobs`) holds: by default every job and log stays.
+    Nothing that is queued or runs is ever removed.
     """
     body = {
         "dry_run": dry_run,

@@ -81,9 +81,10 @@ TASK_COLUMNS: list[Column] = [
 @state_option
 @format_option
 def show(job: str, watches: bool, state: StateDirectory, form: str) -> None:
-    """Show the record of JOB; in text also its size, and why it has not started.
+    """Show the record of JOB.
 
-    With --watch the record comes when the job has ended.
+    In text also its size, and why it has not started; what is empty is left out. With --watch
+    the record comes when the job has ended.
     """
     with attend(state, watches, say) as (client, watches):
         uuid = resolve(client, JOB, job)
@@ -112,7 +113,10 @@ def size_of(client: Client, job: str) -> Row:
 @state_option
 @format_option_without_id
 def explain(job: str, state: StateDirectory, form: str) -> None:
-    """Say what keeps JOB from starting, going on or ending, and what would change it."""
+    """Say what keeps JOB from starting or going on.
+
+    Each reason comes with what would change it.
+    """
     with look(state) as client:
         uuid = resolve(client, JOB, job)
         print_reasons(client.get(f"/jobs/{uuid}/explain"), form)
@@ -134,7 +138,7 @@ def list_jobs(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """List jobs, the newest first unless --order says otherwise.
+    """List jobs, the newest first.
 
     With --watch, where there is no terminal, a line comes for each job that is new or has changed;
     with -o jsonl its record.
@@ -175,7 +179,7 @@ def tasks(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """List the tasks of JOB in order of sequence and arrival, unless --order says otherwise."""
+    """List the tasks of JOB, level by level."""
     filters = [_as_spelled(each, str.lower) for each in conditions]
     filters += [["success", "=", False]] if failed else []
     filters += [["sequence", "=", level]] if level is not None else []
@@ -252,9 +256,10 @@ def retry(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """Queue a failed or cancelled JOB again; what is complete stays. With TASKs, only these.
+    """Queue a failed or cancelled JOB again; what is complete stays.
 
-    Whole uuids of more jobs in place of TASKs are jobs to retry, too.
+    With TASKs only these are run again. Whole uuids of more jobs in place of TASKs are jobs to
+    retry, too.
     """
     body: dict[str, Any] = {}
     if constraints:
@@ -284,7 +289,10 @@ def retry(
 def priority(
     job: tuple[str, ...], priority: int, dry_run: bool, state: StateDirectory, form: str
 ) -> None:
-    """Set the PRIORITY of each JOB: higher goes first; 0 unless given."""
+    """Set the PRIORITY of each JOB: higher goes first.
+
+    A job has priority 0 unless it was given another.
+    """
     body = {"job": {"priority": priority}}
     with look(state) as client:
         change_each(
@@ -305,7 +313,10 @@ def priority(
 @state_option
 @format_option
 def delete(job: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str) -> None:
-    """Delete each JOB with its tasks and logs, for good: one that is queued, or over."""
+    """Delete each JOB for good, with its tasks and logs.
+
+    It must be queued, or over.
+    """
     deleted = "would be deleted" if dry_run else "deleted"
     with look(state) as client:
         change_each(
@@ -325,10 +336,11 @@ def delete(job: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str
 @state_option
 @color_option
 def log(job: str, follows: bool, failed: bool, stream: str | None, state: StateDirectory) -> None:
-    """Print what the tasks of JOB wrote, every attempt, in order of sequence and arrival.
+    """Print what the tasks of JOB wrote, all attempts.
 
-    Each line begins with the numbers of task and attempt, as in `17.1 | text`; `JOB/17` names that
-    task. With -f lines come as they are written, until the job has ended.
+    They come in order of sequence and arrival. Each line begins with the numbers of task and
+    attempt, as in `17.1 | text`; `JOB/17` names that task. With -f lines come as they are
+    written, until the job has ended.
     """
     with attend(state, follows, say) as (client, follows):
         uuid = resolve(client, JOB, job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 import os
@@ -36,6 +37,9 @@ COMMANDS = {
 }
 """Every subcommand, in the order of ``--help``; each lives in the module of its name."""
 
+NOUNS = ("job", "task", "node", "user", "token")
+"""Those that have subcommands which people look for at the top."""
+
 
 class LazyGroup(click.Group):
     """Imports a subcommand when it is used: ``serve`` needs no HTTP client, ``run`` no server."""
@@ -61,10 +65,30 @@ class LazyGroup(click.Group):
         ]
         return [*found, *click.Command.shell_complete(self, context, incomplete)]
 
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the words begin with; a wrong one is told what was perhaps meant."""
+        name = arguments[0]
+        if self.get_command(context, name) is None and not name.startswith("-"):
+            context.fail(f"There is no command {name!r}.{_perhaps(context, self, name)}")
+        return super().resolve_command(context, arguments)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """One line each, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _perhaps(context: click.Context, group: LazyGroup, name: str) -> str:
+    """What somebody may have meant who typed `name`: a command, or one of a noun."""
+    found = difflib.get_close_matches(name, group.list_commands(context), n=1)
+    for noun in NOUNS:
+        command = group.get_command(context, noun)
+        if isinstance(command, click.Group) and name in command.list_commands(context):
+            found.append(f"{noun} {name}")
+    meant = " or ".join(f"`jobtasks {each}`" for each in found)
+    return f" Did you mean {meant}?" if found else ""
 
 
 @click.group(

@@ -89,7 +89,7 @@ def list_nodes(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """List nodes by hostname, unless --order says otherwise: what each has free, what it does."""
+    """List nodes: what each has free, what it does."""
     order = list(orders) or ["hostname", "uuid"]
     with look(state) as client:
         found = client.pages("/nodes", limit, offset, filters=list(conditions) or None, order=order)
@@ -111,7 +111,10 @@ def show(node: str, state: StateDirectory, form: str) -> None:
 @state_option
 @format_option_without_id
 def attempts(node: str, state: StateDirectory, form: str) -> None:
-    """List what runs on NODE, by slot: of your own jobs; an administrator sees all."""
+    """List what runs on NODE, by slot.
+
+    You see tasks of your own jobs, an administrator all.
+    """
     with look(state) as client:
         items = client.get(f"/nodes/{resolve(client, NODE, node)}/attempts")["items"]
     print_list(items, ATTEMPT_COLUMNS, form)
@@ -169,9 +172,10 @@ def drain(
     state: StateDirectory,
     form: str,
 ) -> int:
-    """Start nothing new on each NODE until it is released; what runs goes on.
+    """Start nothing new on each NODE until it is released.
 
-    With --wait ends with exit code 0 when nothing runs there, and 124 when the time is over.
+    What runs goes on. With --wait ends with exit code 0 when nothing runs there, and 124 when
+    the time is over.
     """
     wait = wait and not dry_run
     still_running: list[Row] = []
@@ -204,7 +208,10 @@ def release(node: tuple[str, ...], dry_run: bool, state: StateDirectory, form: s
 @state_option
 @format_option
 def delete(node: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str) -> None:
-    """Delete each NODE that is gone for good; the attempts that ran there keep its name."""
+    """Delete each NODE that is gone for good.
+
+    The attempts that ran there keep its name.
+    """
     done = "would be deleted" if dry_run else "deleted"
     with look(state) as client:
         change_each(

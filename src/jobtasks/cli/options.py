@@ -126,18 +126,27 @@ def list_options(resource: str, limit: int) -> Callable[[Command], Command]:
                 "--order",
                 "orders",
                 type=Order(resource),
+                metavar="'NAME [desc]'",
                 multiple=True,
                 help="Sort by this attribute. May be repeated.",
             ),
             click.option(
-                "--limit", type=click.IntRange(min=1), default=limit, show_default=True,
+                "--limit",
+                type=click.IntRange(min=1),
+                metavar="N",
+                default=limit,
+                show_default=True,
                 help="List no more.",
             ),
             click.option(
-                "--offset", type=click.IntRange(min=0), default=0, show_default=True,
+                "--offset",
+                type=click.IntRange(min=0),
+                metavar="N",
+                default=0,
+                show_default=True,
                 help="Leave out the first.",
             ),
-        ]  # fmt: skip
+        ]
         for option in reversed(options):
             command = option(command)
         return command

@@ -130,8 +130,8 @@ def key(name: str) -> Callable[[Row], Any]:
 
 
 def moment(name: str) -> Callable[[Row], Any]:
-    """The time of that name, to the second, in UTC as the record gives it."""
-    return lambda item: item[name][:19].replace("T", " ") if item.get(name) else None
+    """The time of that name, to the minute, in UTC as the record gives it."""
+    return lambda item: item[name][:16].replace("T", " ") if item.get(name) else None
 
 
 def age(name: str) -> Callable[[Row], Any]:

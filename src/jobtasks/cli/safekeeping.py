@@ -28,10 +28,11 @@ MICROSECONDS = 1_000_000
 @state_option
 @format_option_without_id
 def backup(file: Path, with_logs: bool, state: StateDirectory, form: str) -> None:
-    """Write all that a server keeps into FILE, at one moment, while it goes on.
+    """Write all that a server keeps into FILE.
 
-    On the server's machine, as its user. FILE holds every job, user and token, the attachments of
-    jobs, and the secrets: whoever reads it can do everything.
+    It is as it is at one moment; the server goes on. On its machine, as its user. FILE holds
+    every job, user and token, the attachments of jobs, and the secrets: whoever reads it can do
+    everything.
     """
     from jobtasks.api import archives
 
@@ -76,9 +77,10 @@ def _print_backup(did: str, made: Backup, form: str) -> None:
 @state_option
 @format_option_without_id
 def check(state: StateDirectory, form: str) -> int:
-    """Look through a state directory for damage; exit code 1 when there is any.
+    """Look through a state directory for damage.
 
-    On the server's machine, as its user. Reads the whole database once: minutes for many GiB.
+    Exit code 1 when there is any. On the server's machine, as its user. Reads the whole
+    database once: minutes for many GiB.
     """
     from jobtasks.api.inspection import inspect
 

@@ -7,7 +7,7 @@ import click
 from jobtasks.cli.failures import cause_of
 from jobtasks.cli.logs import follow_option, show_task_log, stream_options
 from jobtasks.cli.options import format_option, format_option_without_id, state_option
-from jobtasks.cli.output import Column, key, moment, print_list, print_record, say, took
+from jobtasks.cli.output import Column, age, key, print_list, print_record, say, took
 from jobtasks.cli.reasons import print_reasons
 from jobtasks.cli.selectors import TASK, resolve
 from jobtasks.cli.servers import attend, look
@@ -18,7 +18,7 @@ ATTEMPT_COLUMNS: list[Column] = [
     ("state", key("state")),
     ("node", key("node")),
     ("slot", key("slot")),
-    ("started", moment("started_at")),
+    ("age", age("started_at")),
     ("took", took),
     ("peak KiB", key("peak_memory_kib")),
     ("log bytes", key("log_bytes")),
@@ -65,9 +65,10 @@ def explain(task: str, state: StateDirectory, form: str) -> None:
 def log(
     task: str, follows: bool, attempt: int | None, stream: str | None, state: StateDirectory
 ) -> None:
-    """Print what an attempt of TASK wrote, stdout and stderr in order of arrival.
+    """Print what the newest attempt of TASK wrote.
 
-    With -f what is being written comes as well, also of later attempts, until the task is over.
+    Stdout and stderr come in order of arrival. With -f what is being written comes as well,
+    also of later attempts, until the task is over.
     """
     with attend(state, follows, say) as (client, follows):
         uuid = resolve(client, TASK, task)
@@ -79,7 +80,7 @@ def log(
 @state_option
 @format_option_without_id
 def attempts(task: str, state: StateDirectory, form: str) -> None:
-    """List the attempts of TASK: when and where they ran, what ended them."""
+    """List the attempts of TASK: when, where, what ended them."""
     with look(state) as client:
         uuid = resolve(client, TASK, task)
         items = client.get(f"/job_tasks/{uuid}/attempts")["items"]

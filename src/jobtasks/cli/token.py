@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from jobtasks.cli.options import format_option, format_option_without_id, list_options, state_option
-from jobtasks.cli.output import Column, key, moment, print_list, print_record
+from jobtasks.cli.output import Column, age, key, moment, print_list, print_record
 from jobtasks.cli.selectors import TOKEN, USER, resolve, resolve_all
 from jobtasks.cli.servers import look
 from jobtasks.cli.several import change_each, dry_run_option, print_changed, rehearsed
@@ -18,12 +18,12 @@ from jobtasks.core.scopes import READ_ONLY
 
 COLUMNS: list[Column] = [
     ("token", key("uuid")),
-    ("user", key("owner_uuid")),
+    ("label", key("label")),
     ("role", key("role")),
     ("scopes", lambda token: ", ".join(token["scopes"]) or "none"),
     ("expires", moment("expires_at")),
-    ("last used", moment("last_used_at")),
-    ("label", key("label")),
+    ("used", age("last_used_at")),
+    ("user", key("owner_uuid")),
 ]
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -76,7 +76,10 @@ def create(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """Make a token; print its secret, which is not shown again, and nothing else on stdout."""
+    """Make a token and print its secret.
+
+    The secret is not shown again; nothing else comes on stdout.
+    """
     wanted = [*scopes, *([READ_ONLY] if read_only else [])]
     body: dict[str, Any] = {"scopes": wanted or None, "expires_at": expires, "label": label}
     with look(state) as client:
@@ -104,7 +107,10 @@ def list_tokens(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """List tokens, the newest first, without their secrets: yours; an administrator sees all."""
+    """List your tokens, the newest first, without their secrets.
+
+    An administrator sees everybody's.
+    """
     filters, order = list(conditions), list(orders) or ["created_at desc"]
     with look(state) as client:
         if user:
@@ -121,7 +127,10 @@ def list_tokens(
 @state_option
 @format_option
 def revoke(token: tuple[str, ...], dry_run: bool, state: StateDirectory, form: str) -> None:
-    """Revoke each TOKEN, a uuid or a part of one: from now on nobody gets in with it."""
+    """Revoke each TOKEN: from now on nobody gets in with it.
+
+    TOKEN is a uuid, or a beginning or an end of one that no other token has.
+    """
     path, done = "/api_client_authorizations", "would be revoked" if dry_run else "revoked"
     with look(state) as client:
         change_each(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jobtasks.cli.options import Command, format_option, list_options, state_option
-from jobtasks.cli.output import Column, Row, key, moment, print_list, print_record
+from jobtasks.cli.output import Column, Row, age, key, print_list, print_record
 from jobtasks.cli.selectors import USER, resolve
 from jobtasks.cli.servers import look
 from jobtasks.cli.state import StateDirectory
@@ -19,7 +19,7 @@ COLUMNS: list[Column] = [
     ("email", key("email")),
     ("active", key("is_active")),
     ("admin", key("is_admin")),
-    ("created", moment("created_at")),
+    ("age", age("created_at")),
 ]
 
 
@@ -49,7 +49,10 @@ def _describes_a_user(function: Command) -> Command:
 @state_option
 @format_option
 def create(name: str, state: StateDirectory, form: str, **attributes: Any) -> None:
-    """Make a user called NAME; print the user's uuid. `jobtasks token create` lets them in."""
+    """Make a user called NAME; print the user's uuid.
+
+    `jobtasks token create --user NAME` lets them in.
+    """
     with look(state) as client:
         user = client.post("/users", {"user": {"username": name, **_given(attributes)}})
     _print(user, form)
@@ -67,7 +70,10 @@ def list_users(
     state: StateDirectory,
     form: str,
 ) -> None:
-    """List users by name: an administrator sees all, others themselves."""
+    """List users by name.
+
+    An administrator sees all, others themselves.
+    """
     filters, order = list(conditions) or None, list(orders) or ["username"]
     with look(state) as client:
         answer = client.pages("/users", limit, offset, filters=filters, order=order)
@@ -80,7 +86,10 @@ def list_users(
 @state_option
 @format_option
 def change(user: str, state: StateDirectory, form: str, **attributes: Any) -> None:
-    """Change USER, a name or a uuid: what the options say, nothing else."""
+    """Change USER: what the options say, nothing else.
+
+    USER is a username, a uuid, or a beginning or an end of one that no other user has.
+    """
     with look(state) as client:
         uuid = resolve(client, USER, user)
         _print(client.patch(f"/users/{uuid}", {"user": _given(attributes)}), form)
