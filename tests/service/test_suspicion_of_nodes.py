@@ -149,6 +149,43 @@ def test_the_order_within_one_message(fleet: Fleet) -> None:
     ]
 
 
+def test_a_success_after_a_failure_in_one_message(service: LocalService) -> None:
+    """Complete, failed, complete, told at once: nothing is left of the streak."""
+    agent = SimulatedAgent(service, "n1", slots=3)
+    SimulatedAgent(service, "n2")
+    service.started_job()
+    agent.grow({}, {}, {})
+    one, two, three = agent.take()
+    for assignment in (one, three):
+        agent.write(assignment, success=True)
+    for assignment, exit_code in ((one, 0), (two, 1), (three, 0)):
+        agent.end(assignment, exit_code=exit_code, sync=False)
+    agent.renew()
+    assert service.rows("SELECT losing_streak, losing_job_id FROM node WHERE id = 1") == [
+        ("[]", None)
+    ]
+
+
+def test_a_task_that_failed_twice_on_the_node(service: LocalService) -> None:
+    """No other node is large enough for it: each of its failures is given back."""
+    bad = SimulatedAgent(service, "bad", slots=SLOTS, memory_kib=9000)
+    good = SimulatedAgent(service, "good", slots=SLOTS, memory_kib=2000)
+    for _ in range(2):
+        service.started_job(runtime_constraints={"min_ram_per_task": 3000})
+    failed = []
+    for _ in range(STREAK // 2):
+        for assignment in bad.take():
+            failed.append(assignment.task)
+            bad.crash(assignment)
+        service.pass_seconds(5, bad, good)
+    assert [failed.count(task) for task in failed] == [2] * STREAK
+    for task in set(failed):
+        ((text,),) = service.rows("SELECT spent FROM task WHERE uuid = :task", task=task)
+        assert msgspec.json.decode(text, type=Spent).own == 0
+        assert [one.node_fault for one in service.attempts(task)] == [1, 1]
+    assert service.rows("SELECT held_seconds FROM node WHERE id = 1") == [(60,)]
+
+
 @pytest.mark.parametrize(
     "facts",
     [
