@@ -1,4 +1,4 @@
-"""docs/reference/errors.md names each error, exit code and message that a user can meet."""
+"""docs/reference/errors.md names each error and message that a user can meet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from tests.docs.pages import ROOT
 
 from jobtasks.api.openapi import REFUSALS
-from jobtasks.cli.problems import ExitCode
 from jobtasks.core.errors import error_codes
 
 PAGE = (ROOT / "docs" / "reference" / "errors.md").read_text()
@@ -50,12 +49,6 @@ def test_every_code_of_an_error_is_on_the_page() -> None:
     assert {code: int(status) for status, code in rows} == error_codes()
     statuses = set(re.findall(r"^\| (\d{3}) \| ", section, re.MULTILINE))
     assert statuses >= set(map(str, REFUSALS))
-
-
-def test_every_exit_code_is_on_the_page() -> None:
-    """Each with its name, and no other."""
-    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| \w", PAGE.split("| exit code |")[1], re.MULTILINE)
-    assert {(int(code), name) for code, name in rows} == {(c, c.name.lower()) for c in ExitCode}
 
 
 def test_every_message_is_on_the_page() -> None:

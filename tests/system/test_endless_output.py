@@ -56,6 +56,22 @@ def test_output_without_end_is_capped_and_counted(start: Start, tmp_path: Path) 
         assert CAP_BYTES * 0.9 < len(text) < CAP_BYTES + 200
 
 
+@pytest.mark.rule("R40")
+def test_a_job_that_has_written_its_share_keeps_last_words_only(start: Start) -> None:
+    """An attempt that starts then keeps the first and the last half of 64 KiB."""
+    served = start("--slots", "1", settings={**QUICK, "job_log_bytes_max": 200_000})
+    program = "echo first; head -c 300000 /dev/zero; echo last; test $TASK_ATTEMPT = 2 || exit 75"
+    with served.api() as api:
+        job = api.final(api.post("/jobs", {"command": ["sh", "-c", program]})["uuid"])
+        assert job["state"] == "Complete"
+        [task] = api.tasks(job["uuid"])
+        one, two = api.attempts(task["uuid"])
+    assert 150_000 < one["log_bytes"] <= 200_000
+    assert 20_000 < two["log_bytes"] <= 65_536
+    for attempt in (one, two):
+        assert attempt["log_bytes"] + attempt["log_dropped_bytes"] == 300_011
+
+
 @pytest.mark.rule("R13", "R38")
 def test_binary_output_is_kept_as_it_is(api: Api) -> None:
     """Every byte in the log; what of it stands in the record is text."""

@@ -158,7 +158,7 @@ class Attempts:
         self._adopt(assignment, job, slot, pid)
 
     def _adopt(self, assignment: Assignment, job: Job, slot: Slot, pid: int) -> None:
-        log_bytes = job.brief.log_bytes_max or self.log_bytes_max
+        log_bytes = assignment.log_bytes_max or self.log_bytes_max
         log = Log(self.log_directory, assignment.attempt, log_bytes)
         pidfd = os.pidfd_open(pid)
         attempt = Attempt(assignment, job, slot, log, pid, pidfd, self._loop.now())

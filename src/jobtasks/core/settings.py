@@ -77,6 +77,8 @@ class Settings:
     """Parameters, constraints, command or output of one record, each."""
     tasks_per_job_max: int = 10_000_000
     """Tasks in one job."""
+    children_per_task_max: int = 2_000_000
+    """Tasks that one attempt creates."""
     shapes_per_job_max: int = 10_000
     """Distinct constraints among the tasks of one job."""
     list_items_max: int = 1000
@@ -87,6 +89,8 @@ class Settings:
     """Part of a job's output kept in its attribute (R20)."""
     log_bytes_max: int = 64 * 1024 * 1024
     """Log of one attempt (R38)."""
+    job_log_bytes_max: int = 64 * 1024 * 1024 * 1024
+    """Logs of all attempts of a job; then further ones keep their last words only (R40)."""
     notify_seconds: float = 30.0
     """How long one try to tell somebody of a job's end may take."""
     notify_delay_seconds: float = 5.0

@@ -146,8 +146,6 @@ class JobBrief(msgspec.Struct, omit_defaults=True):
     command: list[str] | None = None
     script_parameters: str = "{}"
     """A JSON object as text, as `Assignment.parameters`."""
-    log_bytes_max: int = 0
-    """0: the agent's default."""
 
 
 class Assignment(msgspec.Struct, omit_defaults=True):
@@ -175,6 +173,8 @@ class Assignment(msgspec.Struct, omit_defaults=True):
     """0: no limit."""
     nodes: list[str] = []
     """Hostnames of a gang (R25); empty for a task of one node."""
+    log_bytes_max: int = 0
+    """Cap of its log, as `Joined.log_bytes_max`, where that is to be smaller; 0: as that says."""
 
 
 class Stop(msgspec.Struct, omit_defaults=True):

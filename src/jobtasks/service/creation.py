@@ -181,6 +181,7 @@ def _check_fixed(job: JobRecord, creator: TaskRecord, name: str, value: Any) -> 
 
 def _store(ctx: Context, caller: Caller, job: JobRecord, tasks: list[NewTask]) -> BulkCreated:
     count = len(tasks)
+    _count_children(ctx, caller, count)
     following = ctx.tx.value("tally_take_qsequences", job_id=job.id, count=count)
     first = int(following) - count
     first_id = task_id(job.id, first)
@@ -200,6 +201,15 @@ def _store(ctx: Context, caller: Caller, job: JobRecord, tasks: list[NewTask]) -
     return BulkCreated(count, first, uuids)
 
 
+def _count_children(ctx: Context, caller: Caller, count: int) -> None:
+    """Note that a running attempt creates so many tasks more (R40)."""
+    created = ctx.tx.value("attempt_children", attempt_id=caller.attempt_id, count=count)
+    if created is None:
+        raise StaleAttempt
+    if int(created) > ctx.settings.children_per_task_max:
+        raise Invalid(f"A task may create at most {ctx.settings.children_per_task_max} tasks.")
+
+
 def _batch(ctx: Context, caller: Caller, job: JobRecord, key: tuple[int, str], head: int) -> Batch:
     """Return the attempt's latent batch of this sequence and constraints, made when it has none."""
     sequence, constraints = key
@@ -212,8 +222,6 @@ def _batch(ctx: Context, caller: Caller, job: JobRecord, key: tuple[int, str], h
     )
     if found is not None:
         return Batch(int(found), head)
-    if not ctx.tx.run("attempt_children", attempt_id=caller.attempt_id, count=1):
-        raise StaleAttempt
     return Batch(add_batch(ctx, job, sequence, own, caller, head, BatchState.LATENT), head)
 
 

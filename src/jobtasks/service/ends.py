@@ -72,6 +72,7 @@ def record_end(ctx: Context, ledger: Ledger, ended: Ended, node_id: int) -> None
     if facts is None or facts.node_id != node_id or facts.state == AttemptState.ENDED:
         return
     ledger.live[facts.job_id] -= 1
+    ledger.log_bytes[facts.job_id] += ended.log_bytes
     ledger.touch(facts.job_id)
     if facts.state == AttemptState.STOPPING:
         _record_gone(ctx, ended)

@@ -56,6 +56,7 @@ class Ledger:
     )
     ready: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
     live: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    log_bytes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     touched: set[int] = field(default_factory=set)
     successes: set[tuple[int, int]] = field(default_factory=set)
     """Nodes and jobs of which it is noted that a task completed there (service/suspicion.py)."""
@@ -89,6 +90,7 @@ class Ledger:
         self.levels.clear()
         self.ready.clear()
         self.live.clear()
+        self.log_bytes.clear()
         self.touched.clear()
         for job_id in touched:
             settle(self.ctx, job_id, job_id in fresh_lanes)
@@ -104,9 +106,8 @@ class Ledger:
             for column, count in counts.items():
                 tallies[job_id][column] += count
         for job_id in tallies.keys() | self.live.keys():
-            self.ctx.tx.run(
-                "tally_change", job_id=job_id, live=self.live.get(job_id, 0), **tallies[job_id]
-            )
+            moved = {"live": self.live.get(job_id, 0), "log_bytes": self.log_bytes.get(job_id, 0)}
+            self.ctx.tx.run("tally_change", job_id=job_id, **moved, **tallies[job_id])
 
     def _write_lanes(self) -> set[int]:
         """Return the jobs that got a lane they did not have."""

@@ -10,6 +10,7 @@ import msgspec
 
 from jobtasks.core.errors import Invalid
 from jobtasks.core.identifiers import attempt_token
+from jobtasks.core.log_room import log_bytes_allowed
 from jobtasks.core.placement import NodeSize
 from jobtasks.core.states import AttemptState
 from jobtasks.protocol import messages
@@ -87,6 +88,7 @@ class AssignmentRow(NamedTuple):
     command: str | None
     memory_kib: int
     needs: str
+    job_log_bytes: int
 
 
 class BriefRow(NamedTuple):
@@ -336,6 +338,7 @@ def _assignment(ctx: Context, node: ServedNode, row: AssignmentRow) -> Assignmen
         memory_kib=row.memory_kib,
         max_run_seconds=needs.max_run_seconds,
         nodes=[node.hostname],
+        log_bytes_max=log_bytes_allowed(ctx.settings, row.job_log_bytes),
     )
 
 

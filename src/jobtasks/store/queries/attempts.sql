@@ -65,8 +65,9 @@ UPDATE attempt SET missing_since = :now WHERE id = :attempt_id AND missing_since
 -- attempt_found: its agent names it again
 UPDATE attempt SET missing_since = NULL WHERE id = :attempt_id;
 
--- attempt_children: it created a batch of tasks
-UPDATE attempt SET children = children + :count WHERE id = :attempt_id AND state < 2;
+-- attempt_children: it creates so many tasks; how many that makes
+UPDATE attempt SET children = children + :count WHERE id = :attempt_id AND state < 2
+RETURNING children;
 
 -- attempt_end: what became of it; its record must be open
 UPDATE attempt SET
@@ -103,10 +104,11 @@ SELECT stderr FROM tail WHERE attempt_id = :attempt_id;
 
 -- assignments_of_node: attempts of a node that its agent has not named yet, with all it must know
 SELECT a.id, a.job_id, j.uuid, t.uuid, a.number, t.sequence, t.id & 4294967295, a.slot,
-    a.assigned_at, t.parameters, t.command, a.memory_kib, s.needs
+    a.assigned_at, t.parameters, t.command, a.memory_kib, s.needs, y.log_bytes
 FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
 JOIN job AS j ON j.id = a.job_id
+JOIN tally AS y ON y.job_id = a.job_id
 JOIN shape AS s ON s.id = a.shape_id
 WHERE a.node_id = :node_id AND a.state < 3 AND a.state = 0 AND a.stop IS NULL
 ORDER BY a.id;

@@ -9,7 +9,7 @@ INSERT INTO tally (job_id) VALUES (:job_id);
 -- tally_change: move counters by differences
 UPDATE tally SET
     todo = todo + :todo, running = running + :running, done = done + :done,
-    failed = failed + :failed, live = live + :live
+    failed = failed + :failed, live = live + :live, log_bytes = log_bytes + :log_bytes
 WHERE job_id = :job_id;
 
 -- tally_take_qsequences: reserve the next numbers of arrival (R6)
