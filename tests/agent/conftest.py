@@ -64,6 +64,7 @@ class FakeServer:
             renew_seconds=0.3,
             patience_seconds=60.0,
             grace_seconds=0.5,
+            freeze_seconds=25.0,
             log_bytes_max=64 * 1024 * 1024,
         )
         self.joins: list[Join] = []

@@ -92,7 +92,7 @@ def test_agent_inherits_no_descriptors(keeper: AgentProcess) -> None:
 
 
 def test_keeper_imports_nothing_of_the_agent() -> None:
-    """The keeper stays small: none of our modules but its package, no msgspec."""
+    """The keeper stays small: none of our modules but its package and freezer, no msgspec."""
     program = (
         "import sys, jobtasks.agent.keeper as keeper\n"
         "print(sorted(n for n in sys.modules if n.startswith(('jobtasks.', 'msgspec'))))"
@@ -100,4 +100,6 @@ def test_keeper_imports_nothing_of_the_agent() -> None:
     found = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == "['jobtasks.agent', 'jobtasks.agent.keeper']"
+    assert found.stdout.strip() == str(
+        ["jobtasks.agent", "jobtasks.agent.freezer", "jobtasks.agent.keeper"]
+    )

@@ -13,6 +13,7 @@ from functools import partial
 from jobtasks.agent import launcher, memory
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.environment import JobEnvironment
+from jobtasks.agent.exclusive import CutOffError, Exclusive
 from jobtasks.agent.logs import Log
 from jobtasks.agent.loop import Loop, Timer
 from jobtasks.agent.room import Room
@@ -91,6 +92,7 @@ class Attempts:
         ends: Ends,
         finished: Callable[[Log], None],
         room: Room,
+        exclusive: Exclusive,
     ) -> None:
         self._loop = loop
         self._slots = slots
@@ -99,6 +101,7 @@ class Attempts:
         self._ends = ends
         self._finished = finished
         self._room = room
+        self.exclusive = exclusive
         self._exited: list[Attempt] = []
         self.live: dict[int, Attempt] = {}
         self.grace_seconds = 10.0
@@ -147,7 +150,7 @@ class Attempts:
         try:
             command = launcher.words(assignment, job.brief)
             variables = job.environment.of(assignment, slot.work, server)
-            pid = launcher.spawn(command, variables, slot)
+            pid = self._spawn(assignment, command, variables, slot)
         except launcher.StartError as error:
             self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error)))
             return
@@ -156,6 +159,24 @@ class Attempts:
             raise
         self._table.note(slot.number, assignment.attempt, pid, before, SlotTable.ticks())
         self._adopt(assignment, job, slot, pid)
+
+    def _spawn(
+        self, assignment: Assignment, command: list[str], variables: dict[str, str], slot: Slot
+    ) -> int:
+        if not assignment.exclusive:
+            return launcher.spawn(command, variables, slot)
+        task, number = assignment.task, assignment.number
+        try:
+            # Before it runs: we may be stopped as soon as it does.
+            self.exclusive.hold(task, number)
+            pid = launcher.spawn(command, variables, slot)
+        except CutOffError as error:
+            raise launcher.NodeBusyError(str(error)) from None
+        except (launcher.StartError, launcher.NodeBusyError):
+            self.exclusive.drop(task, number)
+            raise
+        self.exclusive.started(task, number, pid)
+        return pid
 
     def _adopt(self, assignment: Assignment, job: Job, slot: Slot, pid: int) -> None:
         log_bytes = assignment.log_bytes_max or self.log_bytes_max
@@ -187,6 +208,7 @@ class Attempts:
 
         What stops it first is what is reported; `discard`: nothing is.
         """
+        kill = kill or self._must_not_move(attempt, kind, discard)
         attempt.discard |= discard
         if attempt.kind is EndKind.EXIT and attempt.status is None:
             attempt.kind, attempt.reason = kind, reason
@@ -202,6 +224,11 @@ class Attempts:
             _signal(members, signal.SIGCONT)
             timer = self._loop.after(self.grace_seconds, partial(self._kill, attempt))
             attempt.timers.append(timer)
+
+    def _must_not_move(self, attempt: Attempt, kind: EndKind, discard: bool) -> bool:
+        """May another attempt of an exclusive task run elsewhere? Then there is no grace (R34)."""
+        lost = discard or kind is EndKind.AGENT_LOST or self.exclusive.is_cut_off()
+        return attempt.assignment.exclusive and lost
 
     def stop_all(self, kind: EndKind, reason: str, kill: bool = False) -> None:
         """`stop` every attempt."""
@@ -294,6 +321,8 @@ class Attempts:
         for timer in attempt.timers:
             timer.cancel()
         self._trees.forget(attempt.id)
+        if attempt.assignment.exclusive:
+            self.exclusive.drop(attempt.assignment.task, attempt.assignment.number)
         del self.live[attempt.id]
         attempt.job.live -= 1
         slot = attempt.slot

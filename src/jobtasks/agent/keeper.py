@@ -1,7 +1,8 @@
 """The keeper: `python -m jobtasks.agent.keeper`, parent of a node's agent.
 
 It does one thing, so that it does not fail: when the agent dies it ends every descendant and starts
-a new agent. Standard library only, nothing of ours imported: it must outlive what can break.
+a new agent. And when the node was cut off for too long it freezes what must not run twice (R34).
+Standard library only, of ours only the freezer: it must outlive what can break.
 Options as `jobtasks.agent.main`; TERM, INT or HUP: the agent drains, then both end.
 """
 
@@ -13,13 +14,17 @@ import ctypes
 import fcntl
 import logging
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from jobtasks.agent.freezer import Freezer, State, children, descendants
 
 logger = logging.getLogger("jobtasks.keeper")
 
@@ -39,15 +44,6 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "cannot become a subreaper")
 
 
-def children(pid: int) -> list[int]:
-    """Return the children of all threads of a process, dead ones included."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            found += map(int, path.read_text().split())
-    return found
-
-
 def end_descendants() -> int:
     """Kill and reap until there is no descendant; return how many were killed in the first round.
 
@@ -56,11 +52,8 @@ def end_descendants() -> int:
     """
     first = -1
     while True:
-        to_visit = children(os.getpid())
         killed = 0
-        while to_visit:
-            pid = to_visit.pop()
-            to_visit += children(pid)
+        for pid in list(descendants(children(os.getpid()))):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
@@ -108,15 +101,47 @@ class Keeper:
 
     def _run_agent(self) -> int:
         """Start an agent and return its exit code; a signal's number is negative."""
-        self._agent = subprocess.Popen(self._command)
-        if self._ending:
-            self._agent.terminate()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            fd = theirs.fileno()
+            command = [*self._command, "--keeper-fd", str(fd)]
+            self._agent = subprocess.Popen(command, pass_fds=[fd])
+            if self._ending:
+                self._agent.terminate()
+            theirs.close()
+            self._watch(self._agent, ours)
         return self._agent.wait()
+
+    def _watch(self, agent: subprocess.Popen[bytes], told: socket.socket) -> None:
+        """Freeze and thaw as the agent tells, until it has died."""
+        freezer = Freezer(agent.pid)
+        told.setblocking(False)
+        died = os.pidfd_open(agent.pid)
+        sources: list[Any] = [died, told]
+        try:
+            while died not in (ready := select.select(sources, [], [], freezer.look())[0]):
+                if ready and not listen(told, freezer):
+                    sources.remove(told)
+                if freezer.state.is_given_up():
+                    logger.error("the agent does nothing any more: killing it")
+                    agent.kill()
+        finally:
+            os.close(died)
 
     def _sleep(self, seconds: float) -> None:
         limit = time.monotonic() + seconds
         while not self._ending and time.monotonic() < limit:
             time.sleep(min(0.1, seconds))
+
+
+def listen(told: socket.socket, freezer: Freezer) -> bool:
+    """Take what the agent has told last; return whether it may tell more."""
+    with contextlib.suppress(BlockingIOError):
+        while message := told.recv(1 << 20):
+            with contextlib.suppress(ValueError, TypeError):
+                freezer.state = State.decode(message)
+        return False
+    return True
 
 
 def claim(node: Path) -> int:

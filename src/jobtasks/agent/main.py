@@ -25,6 +25,7 @@ from jobtasks.agent.attempts import Attempts
 from jobtasks.agent.channel import Server
 from jobtasks.agent.cleaner import Cleaner
 from jobtasks.agent.ends import Ends
+from jobtasks.agent.exclusive import Exclusive
 from jobtasks.agent.jobs import Jobs
 from jobtasks.agent.logs import Log, left_over
 from jobtasks.agent.loop import Loop
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--slots", type=int, default=0, help="0: as many as there are cores")
     result.add_argument("--pass-env", action="append", default=[], metavar="NAME")
     result.add_argument("--keeper", type=int, default=0, metavar="PID", help=argparse.SUPPRESS)
+    result.add_argument("--keeper-fd", type=int, default=-1, help=argparse.SUPPRESS)
     return result
 
 
@@ -181,7 +183,10 @@ class Agent:
         self._trees = Trees()
         table = SlotTable(f"{self._node}/slots.table", self._slots)
         slots = self._make_slots(cleaner)
-        self._attempts = Attempts(loop, slots, table, self._trees, ends, self._pusher.add, room)
+        exclusive = Exclusive(loop, options.keeper_fd)
+        self._attempts = Attempts(
+            loop, slots, table, self._trees, ends, self._pusher.add, room, exclusive
+        )
         self._attempts.log_directory = f"{self._node}/logs"
         jobs = Jobs(f"{self._node}/jobs", self._base_environment(), cleaner)
         self._reconciler = Reconciler(

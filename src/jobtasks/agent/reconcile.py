@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from jobtasks.agent import freezer
 from jobtasks.agent.access import TaskAccess
 from jobtasks.agent.attempts import Attempts
 from jobtasks.agent.channel import Answered, Connection, Server
@@ -177,10 +178,10 @@ class Reconciler:
             return
         join = self._make_join()
         join.ended = list(self._ends.pending.values())
-        answered = partial(self._take_joined, self._loop.now())
+        answered = partial(self._take_joined, self._loop.now(), freezer.now())
         self._post(line, "/agent/v1/join", _encode(join), 0.0, answered)
 
-    def _take_joined(self, sent_at: float, status: int, body: bytes) -> None:
+    def _take_joined(self, sent_at: float, sent_boot: float, status: int, body: bytes) -> None:
         joined = self._read(_joined, status, body)
         if joined is None or self.phase is not Phase.JOINING:
             return
@@ -190,6 +191,9 @@ class Reconciler:
         self._attempts.grace_seconds = joined.grace_seconds
         self._attempts.log_bytes_max = joined.log_bytes_max
         self._renewed_at = sent_at
+        exclusive = self._attempts.exclusive
+        exclusive.set_limits(joined.freeze_seconds, joined.patience_seconds)
+        exclusive.renewed(sent_boot)
         self._book.forget()
         self._book.acknowledge(joined.acknowledged)
         self._reported = self._ends.changes
@@ -220,10 +224,12 @@ class Reconciler:
         )
         self._news = False
         self._reported = self._ends.changes
-        answered = partial(self._take_orders, self._loop.now(), leaving)
+        answered = partial(self._take_orders, self._loop.now(), freezer.now(), leaving)
         self._post(line, "/agent/v1/sync", _encode(sync), wait_seconds, answered)
 
-    def _take_orders(self, sent_at: float, leaving: bool, status: int, body: bytes) -> None:
+    def _take_orders(
+        self, sent_at: float, sent_boot: float, leaving: bool, status: int, body: bytes
+    ) -> None:
         orders = self._read(_orders, status, body)
         if orders is None:
             return
@@ -236,7 +242,10 @@ class Reconciler:
         else:
             if orders.renewed:
                 self._renewed_at = max(self._renewed_at, sent_at)
+            # Who is to stop must not be thawed first.
             self._book.obey(orders, sent_at)
+            if orders.renewed:
+                self._attempts.exclusive.renewed(sent_boot)
             if orders.start:
                 self._quiet_until = self._loop.now() + LINGER_SECONDS
         if leaving and not orders.stale:

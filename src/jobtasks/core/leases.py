@@ -8,6 +8,9 @@ from jobtasks.core.settings import Settings
 
 MICROSECONDS = 1_000_000
 
+FREEZE_SHARE = 5 / 6
+"""Of a lease: the rest is for the freezing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -33,3 +36,11 @@ def is_gap(previous: Reading | None, now: Reading, settings: Settings) -> bool:
     stepped_seconds = (now.wall - previous.wall) / MICROSECONDS - elapsed_seconds
     limit = settings.clock_gap_seconds
     return elapsed_seconds > limit or abs(stepped_seconds) > limit
+
+
+def freeze_seconds(settings: Settings) -> float:
+    """Return how long an exclusive attempt goes on without an acknowledged renewal (R34).
+
+    Never so long as its lease, whatever the settings say: the holder stops before another begins.
+    """
+    return min(settings.freeze_seconds, settings.lease_seconds * FREEZE_SHARE)

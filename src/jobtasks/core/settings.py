@@ -15,6 +15,8 @@ class Settings:
     """How often an agent is heard at least (R33)."""
     patience_seconds: float = 900.0
     """How long an agent keeps attempts running without an acknowledged renewal (R34)."""
+    freeze_seconds: float = 25.0
+    """How long exclusive attempts go on without an acknowledged renewal (R34)."""
     grace_seconds: float = 10.0
     """Between TERM and KILL (R21)."""
     start_within_seconds: float = 20.0

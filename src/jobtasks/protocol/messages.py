@@ -17,7 +17,7 @@ from enum import StrEnum
 
 import msgspec
 
-VERSION = 2
+VERSION = 3
 """Goes up when an older peer would misread a message; the server refuses other versions."""
 
 STDERR_TAIL_BYTES_MAX = 64 * 1024
@@ -105,6 +105,9 @@ class Joined(msgspec.Struct):
     """How long attempts go on without an acknowledged renewal (R34)."""
     grace_seconds: float
     """Between TERM and KILL (R21)."""
+    freeze_seconds: float
+    """How long exclusive attempts go on after the sending of a renewal that was acknowledged
+    (R34); shorter than the lease."""
     log_bytes_max: int
     """Cap of one attempt's log; past it the first and the last half are kept (R38)."""
     acknowledged: list[int] = []
@@ -171,6 +174,8 @@ class Assignment(msgspec.Struct, omit_defaults=True):
     """Memory reserved on the node for this attempt (R28); 0: none."""
     max_run_seconds: float = 0.0
     """0: no limit."""
+    exclusive: bool = False
+    """It must not run beside another attempt of its task (R34)."""
     nodes: list[str] = []
     """Hostnames of a gang (R25); empty for a task of one node."""
     log_bytes_max: int = 0

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from jobtasks.core import leases
 from jobtasks.core.errors import Invalid
 from jobtasks.core.identifiers import attempt_token
 from jobtasks.core.log_room import log_bytes_allowed
@@ -169,6 +170,7 @@ def _joined(ctx: Context, agent_id: int, acknowledged: list[int]) -> Joined:
         renew_seconds=settings.renew_seconds,
         patience_seconds=settings.patience_seconds,
         grace_seconds=settings.grace_seconds,
+        freeze_seconds=leases.freeze_seconds(settings),
         log_bytes_max=settings.log_bytes_max,
         acknowledged=acknowledged,
     )
@@ -337,6 +339,7 @@ def _assignment(ctx: Context, node: ServedNode, row: AssignmentRow) -> Assignmen
         command=shapes.decode_command(row.command),
         memory_kib=row.memory_kib,
         max_run_seconds=needs.max_run_seconds,
+        exclusive=needs.exclusive,
         nodes=[node.hostname],
         log_bytes_max=log_bytes_allowed(ctx.settings, row.job_log_bytes),
     )
