@@ -447,7 +447,7 @@ def test_many_short_attempts(server: FakeServer, agent: AgentProcess, tmp_path: 
 
     def run(attempt: int) -> None:
         slot = attempt % 4 + 1
-        server.wait(lambda: slot in server.syncs[-1].free_slots, "a free slot")
+        server.wait(lambda: server.syncs and slot in server.syncs[-1].free_slots, "a free slot")
         server.start(attempt, "sh", "-c", f"echo {attempt}", slot=slot)
         server.wait(lambda: attempt in server.pids.keys() | server.ended.keys(), "the start")
 
