@@ -55,6 +55,10 @@ def make_token(api: Client, number: int) -> Any:
     return api.api_client_authorizations().create(body={"label": "cut"}).execute()
 
 
+def make_log(api: Client, number: int) -> Any:
+    return api.logs().create(body={"summary": "cut"}).execute()
+
+
 def make_task(api: Client, number: int) -> Any:
     return api.job_tasks().create(body={"sequence": 3}).execute()
 
@@ -76,7 +80,11 @@ def cut_every_call(
 
 
 def count_of(api: Client, resource: str) -> int:
-    found: int = getattr(api, resource)().list(limit=0).execute()["items_available"]
+    # Logs tell of everything that happens, too.
+    filters = [["summary", "=", "cut"]] if resource == "logs" else []
+    found: int = (
+        getattr(api, resource)().list(limit=0, filters=filters).execute()["items_available"]
+    )
     return found
 
 
@@ -84,7 +92,12 @@ def count_of(api: Client, resource: str) -> int:
 @pytest.mark.parametrize("moment", Moment)
 @pytest.mark.parametrize(
     ("resource", "make"),
-    [("jobs", make_job), ("users", make_user), ("api_client_authorizations", make_token)],
+    [
+        ("jobs", make_job),
+        ("users", make_user),
+        ("api_client_authorizations", make_token),
+        ("logs", make_log),
+    ],
 )
 def test_what_people_create_is_made_once(
     site: Site,
