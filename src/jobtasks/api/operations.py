@@ -179,6 +179,11 @@ GENERAL: Mapping[str, Callable[[Resource], Details]] = {
 }
 """By the name of a collection's handler."""
 
+EVENT: Json = {
+    "type": "object",
+    "description": "One event of the stream; data is a record of logs, as JSON text.",
+    "properties": {"event": TEXT, "id": TEXT, "data": TEXT},
+}
 EVENTS = (
     _query("filters", _json_text("array"), "As of a list of logs; all must hold."),
     _query("cursor", TEXT, "The `id` after which to begin; what happens next otherwise."),
@@ -378,7 +383,7 @@ SPECIAL: Mapping[str, Details] = {
     f"GET {BASE}/job_tasks/{{uuid}}/log": Details(
         TEXT, PLAIN, parameters=LOG, statuses=LOG_STATUSES
     ),
-    f"GET {BASE}/events": Details(TEXT, EVENT_STREAM, parameters=EVENTS),
+    f"GET {BASE}/events": Details(EVENT, EVENT_STREAM, parameters=EVENTS),
     f"GET {BASE}/nodes/{{uuid}}/attempts": Details(OCCUPYING),
     f"POST {BASE}/nodes/{{uuid}}/hold": _steered(
         seconds={"type": ["number", "null"], "exclusiveMinimum": 0}, reason=NULLABLE_TEXT
