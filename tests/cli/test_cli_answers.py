@@ -204,5 +204,5 @@ def test_a_wrong_command_is_told_what_was_meant(jobtasks: Run, word: str, meant:
     """One that is spelled alike, or that belongs to a noun."""
     ended = jobtasks(word)
     assert ended.code == 2
-    assert f"There is no command '{word}'. Did you mean {meant}?" in ended.err
+    assert f"No such command '{word}'. Did you mean {meant}?" in ended.err
     assert "Did you mean" not in jobtasks("xyzzy").err

@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
         """The command that the words begin with; a wrong one is told what was perhaps meant."""
         name = arguments[0]
         if self.get_command(context, name) is None and not name.startswith("-"):
-            context.fail(f"There is no command {name!r}.{_perhaps(context, self, name)}")
+            context.fail(f"No such command {name!r}.{_perhaps(context, self, name)}")
         return super().resolve_command(context, arguments)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
