@@ -46,14 +46,12 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _attempts(state: Path) -> list[int]:
-    """Return the ids of all attempts on record; none of a database that cannot be read."""
-    database = sqlite3.connect(f"file:{state / 'jobtasks.db'}?mode=ro", uri=True)
-    try:
-        return [row[0] for row in database.execute("SELECT id FROM attempt")]
-    except sqlite3.Error:
-        return []
-    finally:
-        database.close()
+    """Return the ids of all attempts on record; none of a database that is not there or broken."""
+    with contextlib.suppress(sqlite3.Error):
+        database = sqlite3.connect(f"file:{state / 'jobtasks.db'}?mode=ro", uri=True)
+        with contextlib.closing(database):
+            return [row[0] for row in database.execute("SELECT id FROM attempt")]
+    return []
 
 
 def found_in(data: bytes, secrets: Secrets) -> list[str]:
