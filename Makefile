@@ -44,8 +44,9 @@ tests: setup ## every test
 bench: setup ## measure: see bench/README.md
 	@$(BIN)/python -m bench
 
-torture: setup ## kill -9 of every process, KILL_ROUNDS times (10), from KILL_SEED on
+torture: setup ## kill -9 of every process, KILL_ROUNDS times (10), from KILL_SEED on; SIM_SEEDS worlds (10000)
 	@KILL_ROUNDS=$${KILL_ROUNDS:-10} $(BIN)/python -m pytest -rP -q tests/system/test_kills_*.py
+	@SIM_SEEDS=$${SIM_SEEDS:-10000} $(BIN)/python -m pytest -rP -q tests/simulation
 
 lock: ## pin the dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv

@@ -91,6 +91,26 @@ def test_a_clock_set_back_ends_nothing(service: LocalService, agent: SimulatedAg
     assert state_of(service, seed.attempt) == AttemptState.ENDED
 
 
+@pytest.mark.rule("R12", "R15")
+def test_a_clock_set_back_makes_nothing_wait(service: LocalService, agent: SimulatedAgent) -> None:
+    """Neither a delay nor the wait for another node becomes longer than the longest there is."""
+    other = SimulatedAgent(service, "n2", slots=1)
+    service.started_job()
+    seed = agent.take_one()
+    agent.crash(seed)
+    service.clock.advance(-86_400)
+    service.tick(gap=True)
+    service.pass_seconds(5 * 60 * 1.25, agent, other)
+    assert agent.sync().start == []
+    (again,) = other.take()
+    assert again.task == seed.task
+    other.crash(again)
+    service.clock.advance(-86_400)
+    service.tick(gap=True)
+    service.pass_seconds(5 * 60 * 1.25 + 300, agent, other)
+    assert [one.task for one in agent.take()] == [seed.task]
+
+
 @pytest.mark.rule("R35")
 def test_absence_ends_nothing(service: LocalService, agent: SimulatedAgent) -> None:
     """An attempt that a message does not name is asked about."""

@@ -88,6 +88,7 @@ class Reconciler:
         pusher: Pusher,
         room: Room,
         make_join: Callable[[], Join],
+        connect: Callable[[Loop, Server], Connection] = Connection,
     ) -> None:
         self._loop = loop
         self._server = server
@@ -98,7 +99,7 @@ class Reconciler:
         self._pusher = pusher
         self._make_join = make_join
         self._book = OrderBook(loop, server, access, attempts, ends, jobs, pusher, room, self._tell)
-        self._lines = (Connection(loop, server), Connection(loop, server))
+        self._lines = (connect(loop, server), connect(loop, server))
         self._agent = 0
         self._number = 0
         self._reported = 0

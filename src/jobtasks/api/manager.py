@@ -45,7 +45,7 @@ async def manage(edge: Edge) -> None:
                 # leave every job waiting.
                 logger.exception("a tick failed")
                 due = None
-            await bell.wait(_pause_seconds(due, edge.world.settings.tick_seconds))
+            await bell.wait(pause_seconds(due, edge.world.settings.tick_seconds))
 
 
 def _ticking(
@@ -61,7 +61,7 @@ def _ticking(
     return work
 
 
-def _pause_seconds(due: int | None, tick_seconds: float) -> float:
+def pause_seconds(due: int | None, tick_seconds: float) -> float:
     """Return how long to wait when something is due in `due` microseconds, or nothing is."""
     if due is None:
         return tick_seconds

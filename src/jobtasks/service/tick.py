@@ -63,12 +63,23 @@ def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
     if gap:
         ctx.tx.run("agents_spare", lease_until=ctx.lease_until)
         ctx.tx.run("attempts_spare", now=ctx.now)
+        shorten_delays(ctx)
     expire(ctx)
     release(ctx)
     more = ripen(ctx) == RIPEN_MAX
     jobs.start_queued(ctx)
     more = sweep(ctx) or more
     return 0 if more else _next_due(ctx)
+
+
+def shorten_delays(ctx: Context) -> None:
+    """Let nothing wait longer than it ever may, after the wall clock was set back (R12, R15)."""
+    settings = ctx.settings
+    longest_seconds = settings.delay_seconds_max * (1 + settings.delay_jitter)
+    latest = ctx.now + round(longest_seconds * MICROSECONDS)
+    ctx.tx.run("requeue_sooner", latest=latest)
+    latest += round(settings.avoid_seconds * MICROSECONDS)
+    ctx.tx.run("requeue_avoid_less", latest=latest)
 
 
 def expire(ctx: Context) -> None:

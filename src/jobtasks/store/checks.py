@@ -1,4 +1,4 @@
-"""Statements that find what must not exist in a database (checks.sql)."""
+"""Statements beside those of the service: what must not exist (checks.sql), what tests look at."""
 
 from __future__ import annotations
 
@@ -11,5 +11,15 @@ from jobtasks.store.statements import Statement, parse_statements
 @cache
 def load_checks() -> dict[str, Statement]:
     """Return the statements of checks.sql by name: each finds one kind of contradiction."""
-    text = files("jobtasks.store").joinpath("checks.sql").read_text(encoding="utf-8")
+    return _load("checks.sql")
+
+
+@cache
+def load_looks() -> dict[str, Statement]:
+    """Return the statements of looks.sql by name: what simulations compare with promises."""
+    return _load("looks.sql")
+
+
+def _load(name: str) -> dict[str, Statement]:
+    text = files("jobtasks.store").joinpath(name).read_text(encoding="utf-8")
     return dict(parse_statements(text))

@@ -43,33 +43,34 @@ class SqliteTx:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
         self._execute_many = connection.executemany
-        self._sql = {name: statement.sql for name, statement in load_statements().items()}
+        self.statements = {name: statement.sql for name, statement in load_statements().items()}
+        """SQL by name."""
 
     def one(self, shape: Callable[..., T], query: str, /, **values: Value) -> T | None:
         """Return ``shape(*row)`` for the first row, None when there is none."""
-        row = self._execute(self._sql[query], values).fetchone()
+        row = self._execute(self.statements[query], values).fetchone()
         return None if row is None else shape(*row)
 
     def all(self, shape: Callable[..., T], query: str, /, **values: Value) -> list[T]:
         """Return ``shape(*row)`` for every row."""
-        return [shape(*row) for row in self._execute(self._sql[query], values)]
+        return [shape(*row) for row in self._execute(self.statements[query], values)]
 
     def value(self, query: str, /, **values: Value) -> Any:
         """Return the first column of the first row, None when there is none."""
-        row = self._execute(self._sql[query], values).fetchone()
+        row = self._execute(self.statements[query], values).fetchone()
         return None if row is None else row[0]
 
     def run(self, query: str, /, **values: Value) -> int:
         """Execute a write; return how many rows it changed."""
-        return self._execute(self._sql[query], values).rowcount
+        return self._execute(self.statements[query], values).rowcount
 
     def run_many(self, query: str, rows: Iterable[Values], /) -> int:
         """Execute a write once per row of values; return how many rows changed in all."""
-        return self._execute_many(self._sql[query], rows).rowcount
+        return self._execute_many(self.statements[query], rows).rowcount
 
     def add(self, query: str, /, **values: Value) -> int:
         """Execute an insert and return the new row's id."""
-        rowid = self._execute(self._sql[query], values).lastrowid
+        rowid = self._execute(self.statements[query], values).lastrowid
         assert rowid is not None
         return rowid
 

@@ -51,6 +51,12 @@ UPDATE requeue SET due = 1 WHERE task_id = :task_id AND due = 0;
 -- requeue_next: when the next delay is over
 SELECT min(not_before) FROM requeue WHERE due = 0;
 
+-- requeue_sooner: no delay is longer than the longest, after a clock was set back (R15)
+UPDATE requeue SET not_before = :latest WHERE due = 0 AND not_before > :latest;
+
+-- requeue_avoid_less: nor does a task wait longer for another node (R12)
+UPDATE requeue SET avoid_until = :latest WHERE avoid IS NOT NULL AND avoid_until > :latest;
+
 -- requeue_stop_avoiding: no other node is left to wait for (R12)
 UPDATE requeue SET avoid = NULL, avoid_until = NULL WHERE avoid IS NOT NULL AND avoid_until > :now;
 
