@@ -40,6 +40,15 @@ class Running:
     discard: bool = False
 
 
+class Nothing:
+    """Stands for parts that do nothing here: logs, certificates, the freezer of exclusive jobs."""
+
+    url, mark, agent, idle = "simulated", "", 0, True
+
+    def __getattr__(self, name: str) -> Callable[..., dict[str, str]]:
+        return lambda *arguments: {}
+
+
 class Journal:
     """Ends that the server has not acknowledged; it outlives the agent, as agent/ends.py does."""
 
@@ -67,6 +76,7 @@ class Processes:
         self.live: dict[int, Running] = {}
         self.grace_seconds = 10.0
         self.log_bytes_max = 0
+        self.exclusive = Nothing()
 
     def free_slots(self) -> list[int]:
         """Numbers of the slots without an attempt."""
@@ -160,15 +170,6 @@ class Jobs:
         """Forget a job, unless one of its attempts runs."""
         if all(one.process.assignment.job != uuid for one in self._processes.live.values()):
             self.known.pop(uuid, None)
-
-
-class Nothing:
-    """Stands for parts that do nothing here: logs, certificates, room on the disk."""
-
-    url, mark, agent, idle = "simulated", "", 0, True
-
-    def __getattr__(self, name: str) -> Callable[..., dict[str, str]]:
-        return lambda *arguments: {}
 
 
 class AgentLoop:
