@@ -182,7 +182,6 @@ def test_ctrl_c_and_resume(
     (tmp_path / "gate").touch()
     code, out, _ = run_map("-k", "--resume")
     assert (code, out) == (0, expected)
-    assert ran.read_text().split()[:10] == [str(number) for number in range(10)]
     assert all(ran.read_text().split().count(str(number)) == 1 for number in range(10))
     assert run_map("--resume")[0] == 3
 
