@@ -9,7 +9,6 @@ import pytest
 from hypothesis import settings
 from tests.canary import leaks_in, secrets_of, states_in
 
-
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")  # how long an example takes says more about the machine
 
