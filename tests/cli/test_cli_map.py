@@ -41,11 +41,14 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(state: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
-    """A command as a process of its own, in the test's directory, as Ctrl-C finds it."""
+def start(state: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """A command as a process of its own, in the test's directory, as Ctrl-C finds it; ended with
+    the test, however that ends.
+    """
+    begun: list[subprocess.Popen[bytes]] = []
 
     def begin(*words: object, command: str = "map", **more: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*COMMAND, command, "--state", str(state), *map(str, words)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -53,8 +56,14 @@ def start(state: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]
             cwd=tmp_path,
             **more,
         )
+        begun.append(process)
+        return process
 
-    return begin
+    yield begin
+    for process in begun:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=SECONDS_MAX)
 
 
 Map = Callable[..., tuple[int, bytes, str]]
