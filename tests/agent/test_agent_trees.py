@@ -6,7 +6,6 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,47 +13,9 @@ import pytest
 from jobtasks.protocol.messages import EndKind
 
 from .conftest import AgentProcess, FakeServer, Launch, is_alive, wait_for, wait_joined
+from .zoo import COUNT, ZOO, command, pids
 
 KEEPER = "jobtasks.agent.keeper"
-
-BARE = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); time.sleep(1000)"
-
-PYTHON = f"{sys.executable} -S -E"
-
-STAY = f'{PYTHON} -c "$BARE" "$1"'
-"""A process that writes its pid to the witness file $1 and stays."""
-
-ZOO = {
-    "child": f"{STAY} &",
-    "session": f"setsid {STAY} &",
-    "double fork": f"(setsid sh -c '{STAY} & {STAY} &' sh \"$1\" &)",
-    "no environment": f"env -i setsid {STAY} &",
-    "nothing to know it by": f"(cd /; exec env -i setsid {STAY} </dev/null >/dev/null 2>&1) &",
-    "grandchild of that": f"(cd /; exec env -i BARE=\"$BARE\" setsid sh -c '{STAY} & {STAY}' sh"
-    ' "$1" </dev/null >/dev/null 2>&1) &',
-    "ignores TERM": f"(trap '' TERM HUP INT; {STAY}) &",
-    "stopped": f"{STAY} & kill -STOP $!; echo $! >> \"$1\"",
-    "storm": "for i in $(seq 40); do (setsid sh -c '(sleep 1000 &) ; sleep 1000' &) ; done;"
-    f"{STAY} &",
-    "own group": f"setsid -f {STAY}",
-}  # fmt: skip
-
-COUNT = {"double fork": 2, "grandchild of that": 2}
-
-
-def command(name: str, witness: Path, then: str) -> tuple[str, ...]:
-    program = f"{ZOO[name]}\n{then}"
-    return ("env", f"BARE={BARE}", "sh", "-c", program, "sh", str(witness))
-
-
-def pids(witness: Path, name: str) -> list[int]:
-    """Return the pids that the zoo's processes wrote down, when all have."""
-
-    def look() -> list[int] | None:
-        found = [int(line) for line in witness.read_text().split()] if witness.exists() else []
-        return found if len(found) >= COUNT.get(name, 1) else None
-
-    return wait_for(look, f"the processes of {name!r}")
 
 
 def gone(found: list[int]) -> bool:

@@ -40,7 +40,7 @@ class Orphan:
     attempt: int | None
     """Whose it is: an attempt, 0 when of none that lives, None when it cannot be told."""
     candidates: set[int] = field(default_factory=set)
-    """When it cannot be told: the attempts that lived when it was first seen."""
+    """When it cannot be told: the attempts that had processes when it was first seen, and have."""
 
 
 class Trees:
@@ -61,6 +61,8 @@ class Trees:
         """pid → attempt, from start until reaped."""
         self.orphans: dict[int, Orphan] = {}
         self._claims: dict[tuple[int, int], int] = {}
+        self._over: set[int] = set()
+        """Attempts whose leaders are gone, and whose trees are not yet."""
 
     def _own(self) -> list[bytes]:
         parts = b""
@@ -88,18 +90,21 @@ class Trees:
         attempt = self._claims.get((pid, seen.started))
         if attempt is None:
             attempt = attribute(pid, seen, owners)
-        if attempt is None and not owners:
-            attempt = 0
         candidates = {owner.attempt for owner in owners} if attempt is None else set()
-        return Orphan(seen.started, attempt, candidates)
+        orphan = Orphan(seen.started, attempt, candidates)
+        self._decide(orphan)
+        return orphan
+
+    def _decide(self, orphan: Orphan) -> None:
+        """Who may only be of attempts that are over belongs to one of these, or to none."""
+        if orphan.attempt is None and orphan.candidates <= self._over:
+            orphan.attempt = min(orphan.candidates, default=0)
 
     def over(self, attempt: int) -> None:
         """The leader of `attempt` is gone: orphans that can only be its own become its own."""
+        self._over.add(attempt)
         for orphan in self.orphans.values():
-            if orphan.attempt is None:
-                if orphan.candidates == {attempt}:
-                    orphan.attempt = attempt
-                orphan.candidates.discard(attempt)
+            self._decide(orphan)
 
     def orphans_of(self, attempt: int) -> set[int]:
         """Return the orphans of an attempt, those of attempts that are over included."""
@@ -118,7 +123,13 @@ class Trees:
         return found
 
     def forget(self, attempt: int) -> None:
-        """The whole tree of `attempt` is gone."""
+        """The whole tree of `attempt` is gone; what turned up last is nobody's."""
+        self._over.discard(attempt)
+        for orphan in self.orphans.values():
+            orphan.candidates.discard(attempt)
+            if orphan.attempt == attempt:
+                orphan.attempt = 0
+            self._decide(orphan)
         if self._claims:
             kept = [(key, owner) for key, owner in self._claims.items() if owner != attempt]
             self._claims = dict(kept)

@@ -1,0 +1,93 @@
+"""The zoo: twelve nasty programs at once, five endings, and nobody is left (R36).
+
+`ZOO_ROUNDS` repeats it (``make torture``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import AgentProcess, FakeServer, Launch, is_alive, marked, wait_joined
+from .zoo import ZOO, command, pids
+
+ROUNDS = int(os.environ.get("ZOO_ROUNDS", "1"))
+SURVIVE_SECONDS_MAX = 10.0
+
+
+class Zoo:
+    """All programs of the zoo on one node, each an attempt of its own."""
+
+    def __init__(self, server: FakeServer, keeper: AgentProcess, folder: Path) -> None:
+        self.server = server
+        self.keeper = keeper
+        self.gate = folder / "gate"
+        wait = f"while [ ! -e {self.gate} ]; do sleep 0.05; done"
+        witnesses = {name: folder / f"witness-{slot}" for slot, name in enumerate(ZOO, 1)}
+        for attempt, (name, witness) in enumerate(witnesses.items(), 1):
+            server.start(attempt, *command(name, witness, wait), slot=attempt)
+        found = [pids(witness, name) for name, witness in witnesses.items()]
+        self.leaders = [server.pid_of(attempt) for attempt in range(1, len(ZOO) + 1)]
+        self.pids = [*itertools.chain(*found), *self.leaders]
+        stat = Path(f"/proc/{self.leaders[0]}/stat").read_text()
+        self.agent = int(stat.rpartition(")")[2].split()[1])
+
+    def survivors(self) -> list[int]:
+        """Return who is still alive: of those that told their pid, and whoever has a mark."""
+        told = [pid for pid in self.pids if is_alive(pid)]
+        return sorted({*told, *marked(self.keeper.node)})
+
+
+def finish(zoo: Zoo) -> None:
+    zoo.gate.touch()
+
+
+def cancel(zoo: Zoo) -> None:
+    for attempt in range(1, len(ZOO) + 1):
+        zoo.server.stop(attempt)
+
+
+def term_agent(zoo: Zoo) -> None:
+    os.kill(zoo.agent, signal.SIGTERM)
+
+
+def kill_agent(zoo: Zoo) -> None:
+    os.kill(zoo.agent, signal.SIGKILL)
+
+
+def kill_keeper(zoo: Zoo) -> None:
+    zoo.keeper.process.kill()
+    zoo.keeper.process.wait()
+
+
+@pytest.mark.rule("R36")
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("ending", [finish, cancel, term_agent, kill_agent, kill_keeper])
+def test_nobody_survives(
+    server: FakeServer,
+    launch: Launch,
+    tmp_path: Path,
+    ending: Callable[[Zoo], None],
+    number: int,
+) -> None:
+    """However the attempts end, ten seconds later none of their processes lives."""
+    keeper = launch("--slots", str(len(ZOO)), module="jobtasks.agent.keeper")
+    wait_joined(server, keeper)
+    zoo = Zoo(server, keeper, tmp_path)
+    assert len(zoo.survivors()) >= 2 * len(ZOO)
+    ending(zoo)
+    limit = time.monotonic() + SURVIVE_SECONDS_MAX
+    while left := zoo.survivors():
+        assert time.monotonic() < limit, subprocess.run(
+            ["ps", "-o", "pid,ppid,sid,stat,args", *map(str, left)], capture_output=True, text=True
+        ).stdout
+    if ending in (finish, cancel):
+        for attempt in range(1, len(ZOO) + 1):
+            server.end_of(attempt)
