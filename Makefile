@@ -47,6 +47,8 @@ bench: setup ## measure: see bench/README.md
 torture: setup ## kill -9 of every process, KILL_ROUNDS times (10), from KILL_SEED on; SIM_SEEDS worlds (10000)
 	@KILL_ROUNDS=$${KILL_ROUNDS:-10} $(BIN)/python -m pytest -rP -q tests/system/test_kills_*.py
 	@SIM_SEEDS=$${SIM_SEEDS:-10000} $(BIN)/python -m pytest -rP -q tests/simulation
+	@ZOO_ROUNDS=$${ZOO_ROUNDS:-20} $(BIN)/python -m pytest -q tests/agent/test_agent_zoo.py
+	@EXCLUSIVE_ROUNDS=$${EXCLUSIVE_ROUNDS:-1000} $(BIN)/python -m pytest -q tests/system/test_exclusive_nodes.py
 
 lock: ## pin the dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv
