@@ -158,24 +158,31 @@ def test_who_lost_its_lease_takes_no_step(
 
 
 @pytest.mark.rule("R34")
-def test_patience_and_time_limit_thaw_nothing(
-    server: FakeServer, launch: Launch, tmp_path: Path
-) -> None:
-    """Both end a frozen attempt without a step, by KILL; their kinds are reported."""
+def test_patience_ends_without_a_thaw(server: FakeServer, launch: Launch, tmp_path: Path) -> None:
+    """When it is over a frozen attempt is killed, and has taken no step."""
     server.joined.freeze_seconds = FREEZE_SECONDS
-    server.joined.patience_seconds = 8.0
+    server.joined.patience_seconds = 6.0
     wait_joined(server, launch(module=KEEPER))
-    first = Stepping(server, tmp_path / "first", 1, exclusive=True)
-    second = Stepping(server, tmp_path / "second", 2, exclusive=True, max_run_seconds=6.0)
+    found = Stepping(server, tmp_path / "steps", 1, exclusive=True)
     server.down()
-    stood = [first.stands(), second.stands()]
-    for found in (first, second):
-        wait_for(lambda: not any(map(is_alive_word, found.steps())), "it is ended")  # noqa: B023
-    assert [len(first.steps()), len(second.steps())] == stood
+    stood = found.stands()
+    wait_for(lambda: not any(map(is_alive_word, found.steps())), "it is ended")
+    assert len(found.steps()) == stood
     server.up()
-    ends = [server.end_of(1), server.end_of(2)]
-    assert [end.signal for end in ends] == [signal.SIGKILL, signal.SIGKILL]
-    assert [end.kind for end in ends] == [EndKind.AGENT_LOST, EndKind.TIME_LIMIT]
+    ended = server.end_of(1)
+    assert (ended.kind, ended.signal) == (EndKind.AGENT_LOST, signal.SIGKILL)
+
+
+@pytest.mark.rule("R34", "R21")
+def test_a_stop_while_cut_off_has_no_grace(
+    server: FakeServer, keeper: AgentProcess, stepping: Stepping
+) -> None:
+    """To act on TERM it would have to run: the agent that is told to go kills it."""
+    server.down()
+    stood = stepping.stands()
+    keeper.process.terminate()
+    wait_for(lambda: not any(map(is_alive_word, stepping.steps())), "it is ended")
+    assert len(stepping.steps()) == stood
 
 
 def is_alive_word(pid: bytes) -> bool:
