@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 from collections.abc import Mapping
@@ -63,12 +62,15 @@ class Jobs:
     def over(self, uuid: str) -> None:
         """A job is final: forget it and remove JOB_WORK, unless one of its attempts runs here.
 
-        Then the server says so again: it is named in the syncs until it is forgotten.
+        Then the server says so again: it is named in the syncs until it is forgotten. What a
+        read-only disk does not let go is removed after the agent's next start.
         """
         job = self.known.get(uuid)
         if job is None or job.live:
             return
         del self.known[uuid]
-        self._cleaner.take(f"{self._directory}/{uuid}")
-        with contextlib.suppress(OSError):
+        try:
+            self._cleaner.take(f"{self._directory}/{uuid}")
             Path(f"{self._directory}/{uuid}.brief").unlink()
+        except OSError as error:
+            logger.warning("cannot remove what job %s has left: %s", uuid, error)

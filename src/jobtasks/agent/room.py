@@ -56,6 +56,8 @@ class Room:
             found = os.statvfs(self._directory)
         except OSError:
             return False
+        if found.f_flag & os.ST_RDONLY:
+            return False
         # A file system that does not count files says that it has none at all.
         files = found.f_favail >= ROOM_FILES or not found.f_files
         return files and found.f_bavail * found.f_frsize >= ROOM_BYTES
