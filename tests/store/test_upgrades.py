@@ -5,39 +5,115 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from jobtasks.service import jobs, tasks
+import pytest
+
+from jobtasks.core.identifiers import attempt_token, token_hash
+from jobtasks.protocol.messages import Alive, Ended, EndKind, Sync
+from jobtasks.service import jobs, nodes, tasks
+from jobtasks.service.soundness import contradictions
+from jobtasks.store import snapshots
 from jobtasks.store.sqlite import SqliteStore
 from jobtasks.store.statements import load_migrations
-from jobtasks.testing.service import LocalService
+from jobtasks.testing.clock import ManualClock
+from jobtasks.testing.service import AGENT_TOKEN, LocalService
 
-FIRST = """
+JOB = "zzzzz-8i9sb-000000000000001"
+TASKS = [f"zzzzz-ot0gb-00000000000000{number}" for number in range(4)]
+KEY = b"k" * 32
+"""The secret of every `LocalService`."""
+FIRST_ID = 1 << 32
+
+ROWS = """
+INSERT INTO node (id, uuid, lasting_id, hostname, slots, memory_kib, cores, scratch_mb, agent_id,
+    created_at, modified_at)
+VALUES (1, 'zzzzz-7ekkf-000000000000001', 'n1', 'n1.example', 2, 1000000, 8, 1000, 1, :t, :t);
+INSERT INTO agent (id, node_id, incarnation, sync_number, lease_until, joined_at)
+VALUES (1, 1, 'n1-1', 7, :t, :t);
 INSERT INTO job (id, uuid, owner_uuid, created_at, modified_at, state, script, script_version,
-    seeded)
-VALUES (1, 'zzzzz-8i9sb-000000000000001', 'zzzzz-tpzed-000000000000000', 1, 1, 'Running', 'run',
-    '/srv', 1);
-INSERT INTO tally (job_id, next_qsequence, todo, frontier) VALUES (1, 1, 1, 0);
-INSERT INTO level (job_id, sequence, todo) VALUES (1, 0, 1);
+    started_at, seeded)
+VALUES (1, :job, 'zzzzz-tpzed-000000000000000', :t, :t, 'Running', 'run', '/srv', :t, 1);
+INSERT INTO tally (job_id, next_qsequence, shapes, todo, running, done, live, frontier)
+VALUES (1, 4, 1, 2, 1, 1, 1, 1);
+INSERT INTO level (job_id, sequence, todo, running, done) VALUES (1, 0, 0, 0, 1), (1, 1, 2, 1, 0);
 INSERT INTO shape (id, needs) VALUES (1, '{}');
-INSERT INTO lane (job_id, sequence, shape_id, ready, live) VALUES (1, 0, 1, 1, 1);
-INSERT INTO batch (id, job_id, sequence, shape_id, state, size, ready, head)
-VALUES (1, 1, 0, 1, 1, 1, 1, 4294967296);
-INSERT INTO task (id, uuid, batch_id, sequence, created_at, modified_at)
-VALUES (4294967296, 'zzzzz-ot0gb-000000000000001', 1, 0, 1, 1);
+INSERT INTO lane (job_id, sequence, shape_id, ready, live) VALUES (1, 0, 1, 0, 0), (1, 1, 1, 2, 1);
+INSERT INTO batch (id, job_id, sequence, shape_id, creator_task_id, creator_attempt_id, state, size,
+    ready, head)
+VALUES (1, 1, 0, 1, NULL, NULL, 1, 1, 0, :id + 1), (2, 1, 1, 1, :id, 1, 1, 3, 2, :id + 2);
+INSERT INTO task (id, uuid, batch_id, sequence, state, progress, success, output, created_at,
+    modified_at, started_at, finished_at, attempts, attempt_id)
+VALUES (:id, :task0, 1, 0, 2, 1.0, 1, 'first', :t, :t, :t, :t, 1, 1),
+    (:id + 1, :task1, 2, 1, 1, NULL, NULL, NULL, :t, :t, :t, NULL, 1, 2),
+    (:id + 2, :task2, 2, 1, 0, NULL, NULL, NULL, :t, :t, NULL, NULL, 0, NULL),
+    (:id + 3, :task3, 2, 1, 0, NULL, NULL, NULL, :t, :t, NULL, NULL, 0, NULL);
+INSERT INTO attempt (id, task_id, job_id, number, node_id, agent_id, slot, shape_id, state,
+    token_hash, children, assigned_at, started_at, ended_at, cause, exit_code)
+VALUES (1, :id, 1, 1, 1, 1, 1, 1, 3, :token1, 1, :t, :t, :t, 'exit', 0),
+    (2, :id + 1, 1, 1, 1, 1, 1, 1, 1, :token2, 0, :t, :t, NULL, NULL, NULL);
+INSERT INTO tail (attempt_id, stderr) VALUES (1, 'words');
 """
-"""A running job with its seed, as the first schema had it."""
+"""A job in its middle, in columns of the first schema: the seed is complete, of its three children
+one runs under a live agent, two wait."""
 
 
-def test_a_database_of_the_first_version_goes_on(tmp_path: Path) -> None:
-    """What was in it is there, and new things work on it."""
-    path = tmp_path / "jobtasks.db"
+def make_old_database(path: Path, version: int) -> None:
+    """Write a database as a program of that version left it, in the middle of a job."""
+    values = {"t": ManualClock().now, "id": FIRST_ID, "job": JOB}
+    values |= {f"task{number}": uuid for number, uuid in enumerate(TASKS)}
+    values |= {f"token{one}": token_hash(attempt_token(KEY, one)) for one in (1, 2)}
     connection = sqlite3.connect(path)
-    number, script = load_migrations()[0]
-    connection.executescript(script + FIRST + f"PRAGMA user_version = {number};")
+    for number, script in load_migrations():
+        if number <= version:
+            connection.executescript(script)
+    for statement in filter(str.strip, ROWS.split(";")):
+        connection.execute(statement, values)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.commit()
     connection.close()
+
+
+@pytest.mark.rule("R10", "R32", "R35", "R37")
+@pytest.mark.parametrize("version", [number for number, _ in load_migrations()])
+def test_a_job_goes_on_through_an_upgrade(tmp_path: Path, version: int) -> None:
+    """The agent did not notice: its attempt reports with the token it has, the others follow."""
+    path = tmp_path / "jobtasks.db"
+    make_old_database(path, version)
     service = LocalService(store=SqliteStore(path))
-    old = service.job("zzzzz-8i9sb-000000000000001")
-    assert (old.state, old.todo, old.managed, old.node_uuids) == ("Running", 1, 1, "[]")
-    assert service.task("zzzzz-ot0gb-000000000000001").failed_log is None
+    assert snapshots.schema_version(path) == snapshots.newest_version()
+    assert service.write(contradictions) == {}
+    service.tick(gap=True)
+    old = service.job(JOB)
+    assert (old.state, old.todo, old.running_tasks, old.done) == ("Running", 2, 1, 1)
+    assert service.task(TASKS[0]).log == "words"
+    token = attempt_token(KEY, 2)
+    service.as_token(token, tasks.update, TASKS[1], {"success": True, "output": "b"}, whole=False)
+    renewed = service.as_token(
+        AGENT_TOKEN, nodes.sync, Sync(1, 8, running=[Alive(2)], jobs_known=[JOB])
+    )
+    assert (renewed.renewed, renewed.stop, renewed.ask) == (True, [], [])
+    ends = [Ended(2, EndKind.EXIT, exit_code=0)]
+    orders = service.as_token(AGENT_TOKEN, nodes.sync, Sync(1, 9, ended=ends, free_slots=[1, 2]))
+    assert orders.acknowledged == [2]
+    assert [one.task for one in orders.start] == TASKS[2:]
+    for one in orders.start:
+        values = {"success": True, "output": f"{one.qsequence}"}
+        service.as_token(one.token, tasks.update, one.task, values, whole=False)
+    ends = [Ended(one.attempt, EndKind.EXIT, exit_code=0) for one in orders.start]
+    service.as_token(AGENT_TOKEN, nodes.sync, Sync(1, 10, ended=ends, free_slots=[1, 2]))
+    done = service.job(JOB)
+    assert (done.state, done.output) == ("Complete", "first\nb\n2\n3\n")
+    assert service.write(contradictions) == {}
+    service.close()
+
+
+def test_new_things_work_on_an_old_database(tmp_path: Path) -> None:
+    """What came later has its place in the records of the first version."""
+    path = tmp_path / "jobtasks.db"
+    make_old_database(path, 1)
+    service = LocalService(store=SqliteStore(path))
+    old = service.job(JOB)
+    assert (old.managed, old.node_uuids) == (1, '["zzzzz-7ekkf-000000000000001"]')
+    assert service.task(TASKS[1]).failed_log is None
     foreign = service.call(jobs.create, {"state": "Running"})
     assert service.call(tasks.create, {"job_uuid": foreign.uuid, "log": "x"}).log == "x"
     service.close()
