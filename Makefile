@@ -49,6 +49,7 @@ torture: setup ## kill -9 of every process, KILL_ROUNDS times (10), from KILL_SE
 	@SIM_SEEDS=$${SIM_SEEDS:-10000} $(BIN)/python -m pytest -rP -q tests/simulation
 	@ZOO_ROUNDS=$${ZOO_ROUNDS:-20} $(BIN)/python -m pytest -q tests/agent/test_agent_zoo.py
 	@EXCLUSIVE_ROUNDS=$${EXCLUSIVE_ROUNDS:-1000} $(BIN)/python -m pytest -q tests/system/test_exclusive_nodes.py
+	@MANAGER_PAUSES=$${MANAGER_PAUSES:-500} $(BIN)/python -m pytest -rP -q tests/service/test_two_managers.py
 
 lock: ## pin the dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv
