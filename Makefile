@@ -50,6 +50,7 @@ torture: setup ## kill -9 of every process, KILL_ROUNDS times (10), from KILL_SE
 	@ZOO_ROUNDS=$${ZOO_ROUNDS:-20} $(BIN)/python -m pytest -q tests/agent/test_agent_zoo.py
 	@EXCLUSIVE_ROUNDS=$${EXCLUSIVE_ROUNDS:-1000} $(BIN)/python -m pytest -q tests/system/test_exclusive_nodes.py
 	@MANAGER_PAUSES=$${MANAGER_PAUSES:-500} $(BIN)/python -m pytest -rP -q tests/service/test_two_managers.py
+	@MACHINE_STEPS=$${MACHINE_STEPS:-1000000} $(BIN)/python -m pytest -rP -q -o timeout=0 tests/service/test_service_machine.py
 
 lock: ## pin the dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv
