@@ -89,9 +89,9 @@ def test_a_rehearsed_attachment_is_not_kept(api: Api) -> None:
 def test_a_rehearsal_is_not_taken_for_the_call_itself(api: Api) -> None:
     """The same key afterwards makes the job."""
     headers = {"Idempotency-Key": "rehearsed"}
-    body = {"command": ["true"], "description": "once"}
+    body = {"command": ["true"], "description": "after a rehearsal"}
     for _ in range(2):
         assert api.http.post(f"{V1}/jobs", json=body, headers=headers, params=REHEARSE).is_success
     real = api.http.post(f"{V1}/jobs", json=body, headers=headers).json()
-    filters = '[["description","=","once"]]'
+    filters = '[["description","=","after a rehearsal"]]'
     assert [job["uuid"] for job in api.get("jobs", filters=filters)["items"]] == [real["uuid"]]

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from jobtasks.core import notifying
@@ -98,13 +98,15 @@ class Courier:
         with _file_of(notice.body) as given:
             async with _pipe() as (source, sink):
                 try:
-                    process = await asyncio.create_subprocess_exec(
-                        *words,
-                        env=environment(json.loads(notice.body)),
-                        stdin=given,
-                        stdout=asyncio.subprocess.DEVNULL,
-                        stderr=sink,
-                        start_new_session=True,
+                    process = await _started(
+                        asyncio.create_subprocess_exec(
+                            *words,
+                            env=environment(json.loads(notice.body)),
+                            stdin=given,
+                            stdout=asyncio.subprocess.DEVNULL,
+                            stderr=sink,
+                            start_new_session=True,
+                        )
                     )
                 finally:
                     os.close(sink)
@@ -159,6 +161,20 @@ async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
         yield reader, sink
     finally:
         transport.close()
+
+
+async def _started(
+    begin: Coroutine[Any, Any, asyncio.subprocess.Process],
+) -> asyncio.subprocess.Process:
+    """Return a command that has begun; one whose time is over by then is not left to itself."""
+    beginning = asyncio.ensure_future(begin)
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        process = await beginning
+        _kill_group(process.pid)
+        await process.wait()
+        raise
 
 
 async def _ended(process: asyncio.subprocess.Process, source: asyncio.StreamReader) -> str | None:
