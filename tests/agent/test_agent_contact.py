@@ -119,6 +119,7 @@ def test_server_away_and_back_ends_nothing(server: FakeServer, agent: AgentProce
     server.down()
     os.kill(second, signal.SIGTERM)
     wait_for(lambda: not is_alive(second), "the end during the outage")
+    wait_for(lambda: "no contact with" in agent.said(), "the agent notices")
     count = len(server.syncs)
     server.up()
     assert server.end_of(2).signal == signal.SIGTERM
