@@ -248,7 +248,7 @@ def test_nodes_that_take_nothing_of_it() -> None:
         node(2),
         node(3, held_until=LATER, held_reason="4 attempts failed"),
         node(4, is_draining=True),
-        node(5, kept_for="task GANG"),
+        node(5, kept_for_job="JOB2"),
         node(6, is_draining=True),
     ]
     reasons = of_task(fleet(*nodes), avoid_nodes=frozenset({2}), avoid_until=LATER)
@@ -259,7 +259,7 @@ def test_nodes_that_take_nothing_of_it() -> None:
     assert f"n2 until {SHOWN_LATER}" in texts["nodes_avoided"]
     assert f"n3 until {SHOWN_LATER}: 4 attempts failed" in texts["nodes_held"]
     assert "n4 and n6" in texts["nodes_draining"]
-    assert "n5 (for task GANG)" in texts["nodes_kept"]
+    assert "n5 (for job JOB2)" in texts["nodes_kept"]
     assert codes(of_task(fleet(*nodes), avoid_nodes=frozenset({2}), avoid_until=NOW)) == ["ready"]
 
 
@@ -309,16 +309,46 @@ def test_min_nodes_of_a_job() -> None:
 
 
 def test_gangs() -> None:
-    """Not served; too few nodes; its own gathering; another's."""
+    """Too few nodes; some not usable; its own gathering; another's."""
     gang = Needs(nodes=2)
     two = (node(1), node(2))
-    assert codes(of_task(fleet(*two), needs=gang)) == ["gang_unsupported"]
-    few = only(of_task(fleet(node(1), has_gangs=True), needs=gang), "too_few_nodes")
+    few = only(of_task(fleet(node(1)), needs=gang), "too_few_nodes")
     assert "asks for 2 nodes at the same time for it; large enough are only n1" in few.text
-    own = fleet(*two, has_gangs=True, gathering=Gathering("TASK", ("n2",)))
+    assert "none is kept so far" in only(of_task(fleet(*two), needs=gang), "gang_gathering").text
+    held = fleet(node(1), replace(node(2), is_draining=True))
+    assert codes(of_task(held, needs=gang)) == ["nodes_draining"]
+    avoided = of_task(fleet(*two), needs=gang, avoid_nodes=frozenset({2}), avoid_until=LATER)
+    assert codes(avoided) == ["nodes_avoided"]
+    own = fleet(*two, gathering=Gathering("TASK", 1, gang, ("n2",)))
     assert "1 of them kept so far: n2" in only(of_task(own, needs=gang), "gang_gathering").text
-    other = fleet(*two, has_gangs=True, gathering=Gathering("OTHER", ()))
+    other = fleet(*two, gathering=Gathering("OTHER", 2, gang, ()))
     assert "task OTHER gathers" in only(of_task(other, needs=gang), "gang_waits").text
+
+
+@pytest.mark.rule("R25")
+def test_what_a_gang_keeps() -> None:
+    """The last free slot, and its memory; another slot of the node is for everybody."""
+    gang = Gathering("GANG", 2, Needs(nodes=2, memory_kib=600), ())
+    free = node(1)
+    last = replace(free, slots=1)
+    kept = only(of_task(fleet(last, gathering=gang)), "nodes_kept")
+    assert "n1 (for task GANG)" in kept.text
+    assert codes(of_task(fleet(free, gathering=gang))) == ["ready"]
+    much = Needs(memory_kib=free.size.memory_kib - 500)
+    assert codes(of_task(fleet(free, gathering=gang), needs=much)) == ["nodes_kept"]
+    small = replace(free, size=replace(free.size, memory_kib=599))
+    assert codes(of_task(fleet(small, gathering=gang))) == ["ready"]
+
+
+@pytest.mark.rule("R18")
+def test_what_is_kept_for_a_start() -> None:
+    """Everything free of a node, as long as that job has not started; it is told so, too."""
+    kept = replace(node(1), kept_for_job="JOB2")
+    assert "n1 (for job JOB2)" in only(of_task(fleet(kept)), "nodes_kept").text
+    job = replace(JOB, uuid="JOB2", state=JobState.QUEUED, min_nodes=2)
+    busy = replace(node(2, occupant(), occupant()), kept_for_job="JOB2")
+    told = only(explain_job(job, None, fleet(kept, busy)), "min_nodes")
+    assert "they take nothing new until it has started" in told.text
 
 
 def test_the_engines_queue() -> None:

@@ -31,7 +31,7 @@ def waiting(number: int, sequence: int = 0, needs: Needs | None = None, **more: 
 
 def taken(*tasks: WaitingTask, frontier: int | None = 0) -> list[int]:
     """Return what a node takes of one job."""
-    return claim([RunningJob(1, frontier, tasks)], Room(NODE), 9, NOW)
+    return claim([RunningJob(1, frontier, tasks)], Room(NODE), 9, NOW, {})
 
 
 @pytest.mark.rule("R28", "R29", "R30")
@@ -77,9 +77,12 @@ def test_a_nodes_size_counts_also_when_it_is_empty() -> None:
 
 
 @pytest.mark.rule("R25")
-def test_gangs_are_not_placed() -> None:
-    """A task of several nodes waits."""
-    assert not Room(NODE).fits(Needs(nodes=2))
+def test_what_is_kept_for_a_gang_leaves_room_for_what_asks_for_nothing() -> None:
+    """More memory and cores may be kept than are free: only tasks that ask for some wait."""
+    kept = Room(NODE, [Occupant(1, Needs(cores=3), 900), Occupant(2, Needs(cores=3), 900)])
+    assert kept.fits(Needs())
+    assert not kept.fits(Needs(memory_kib=1))
+    assert not kept.fits(Needs(cores=1))
 
 
 @pytest.mark.rule("R27")
@@ -139,9 +142,38 @@ def test_older_jobs_first_and_past_what_does_not_fit() -> None:
         RunningJob(1, 0, [waiting(10, needs=large), waiting(11, needs=large)]),
         RunningJob(3, 4, [waiting(30, 4)]),
     ]
-    assert claim(jobs, Room(NODE), 9, NOW) == [10, 20, 30]
-    assert claim(jobs, Room(NODE), 2, NOW) == [10, 20]
-    assert claim(jobs, Room(NODE), 0, NOW) == []
+    assert claim(jobs, Room(NODE), 9, NOW, {}) == [10, 20, 30]
+    assert claim(jobs, Room(NODE), 2, NOW, {}) == [10, 20]
+    assert claim(jobs, Room(NODE), 0, NOW, {}) == []
+
+
+def wanting(number: int, **more: Any) -> RunningJob:
+    """Return a running job with nine tasks that want slots."""
+    return RunningJob(number, 0, [waiting(10 * number + place) for place in range(9)], **more)
+
+
+@pytest.mark.rule("R18")
+@pytest.mark.parametrize(
+    ("jobs", "usage", "expected"),
+    [
+        ([wanting(1), wanting(2)], {}, [10, 20, 11, 21]),
+        ([wanting(1), wanting(2, priority=1)], {}, [20, 21, 22, 23]),
+        ([wanting(1, slots=2), wanting(2)], {}, [20, 21, 10, 22]),
+        ([wanting(1, owner="a"), wanting(2, owner="b")], {"a": 3}, [20, 21, 22, 10]),
+        ([wanting(1, owner="a", slots=9), wanting(2, owner="b")], {"b": 2}, [10, 11, 20, 12]),
+        (
+            [wanting(1, owner="a"), wanting(2, owner="a"), wanting(3, owner="b")],
+            {},
+            [10, 30, 20, 31],
+        ),
+        ([wanting(1, priority=-1), wanting(2, slots=50)], {}, [20, 21, 22, 23]),
+    ],
+)
+def test_whose_turn_it_is(
+    jobs: list[RunningJob], usage: dict[str, int], expected: list[int]
+) -> None:
+    """By priority, then the user with the fewest slots, then the job with the fewest, then age."""
+    assert claim(jobs, Room(NODE), 4, NOW, usage) == expected
 
 
 NEEDS = st.builds(
@@ -169,7 +201,7 @@ def test_a_claim_keeps_every_limit(jobs: list[list[Needs]], others: list[int], s
         RunningJob(place, 0, [waiting(place * 100 + n, needs=one) for n, one in enumerate(row)])
         for place, row in enumerate(jobs)
     ]
-    chosen = claim(running, room, slots, NOW)
+    chosen = claim(running, room, slots, NOW, {})
     assert len(set(chosen)) == len(chosen) <= slots
     assert sum(needs[task].memory_kib for task in chosen) <= NODE.memory_kib
     assert sum(needs[task].cores for task in chosen) <= NODE.cores

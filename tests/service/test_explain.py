@@ -254,7 +254,7 @@ def test_a_cancelled_job(service: LocalService, agent: SimulatedAgent) -> None:
 
 
 def test_min_nodes(service: LocalService) -> None:
-    """A job waits for several free nodes; a task that needs several is not served yet."""
+    """A job waits for several free nodes; a task that needs several gathers them."""
     here = SimulatedAgent(service, "n1", slots=1)
     job = service.started_job(runtime_constraints={"min_nodes": 2})
     assert codes(of_job(service, job)) == ["min_nodes"]
@@ -263,8 +263,11 @@ def test_min_nodes(service: LocalService) -> None:
     service.tick()
     assert service.job(job).state == "Running"
     (gang,) = here.grow({"runtime_constraints": {"min_nodes": 2}})
-    assert codes(of_task(service, gang)) == ["gang_unsupported"]
+    assert codes(of_task(service, gang)) == ["gang_gathering"]
     assert here.take() == []
+    (reason,) = of_task(service, gang)
+    assert reason.details["nodes"] == ["n1.example"]
+    assert codes(of_job(service, job)) == ["gang_gathering"]
 
 
 def test_who_may_ask(service: LocalService, agent: SimulatedAgent) -> None:

@@ -186,11 +186,13 @@ def block(database: Prepared) -> None:
 def test_a_claim_costs_the_same(costs: dict[tuple[str, str], Cost], name: str) -> None:
     """Of 16 tasks: among 1,000 and 300,000 waiting ones, among such as do not fit, among 10,000
     jobs that do not fit: as many statements, nearly as many steps and pages.
+
+    Where some do not fit the job has two lanes, which both follow its turn.
     """
     few, other = costs["claim", "few"], costs["claim", name]
     assert (few.result, other.result) == (SLOTS, SLOTS)
     assert other.statements == few.statements
-    assert other.changes == few.changes
+    assert other.changes == few.changes + (name != "many")
     assert other.steps <= few.steps * 1.05
     assert other.pages <= few.pages + 20
 

@@ -80,7 +80,7 @@ def test_a_seed_decides_everything() -> None:
 SABOTAGE = {
     "an old manager goes on": ("manager_renew", "AND term = :term", "AND :term"),
     "children outlive their creator": ("batches_bury", "AND state = 0", "AND state = 9"),
-    "levels do not wait": ("lanes_of_shape", "live = 1 AND", ""),
+    "levels do not wait": ("lanes_start", "AND sequence = :sequence", ""),
     "a dead agent's attempts go on": ("attempts_live_on_node", "state < 3", "state < 0"),
     "leases are not spared": ("agents_spare", "WHERE live = 1", "WHERE live = 9"),
     "a repeated create makes more": ("idempotency_put", ":key,", ":key || random(),"),

@@ -55,6 +55,15 @@ INSERT INTO tail (attempt_id, stderr) VALUES (1, 'words');
 """A job in its middle, in columns of the first schema: the seed is complete, of its three children
 one runs under a live agent, two wait."""
 
+LATER_ROWS = {
+    11: """
+UPDATE tally SET slots = 1;
+UPDATE lane SET owner_uuid = 'zzzzz-tpzed-000000000000000', slots = 1;
+INSERT INTO usage (owner_uuid, slots) VALUES ('zzzzz-tpzed-000000000000000', 1);
+"""
+}
+"""What a program of that schema or a later one wrote besides."""
+
 
 def make_old_database(path: Path, version: int) -> None:
     """Write a database as a program of that version left it, in the middle of a job."""
@@ -65,7 +74,8 @@ def make_old_database(path: Path, version: int) -> None:
     for number, script in load_migrations():
         if number <= version:
             connection.executescript(script)
-    for statement in filter(str.strip, ROWS.split(";")):
+    later = (rows for since, rows in LATER_ROWS.items() if since <= version)
+    for statement in filter(str.strip, ";".join([ROWS, *later]).split(";")):
         connection.execute(statement, values)
     connection.execute(f"PRAGMA user_version = {version}")
     connection.commit()

@@ -376,6 +376,8 @@ def _min_nodes(job: JobView, fleet: Fleet) -> list[Reason]:
         f" {counted(len(fitting), 'node')} would do, of which {have}."
     )
     lift = "Tasks of other jobs end there, or more nodes join."
+    if any(node.kept_for_job == job.uuid for node in fitting):
+        text = f"{text[:-1]}; they take nothing new until it has started."
     if len(fitting) < job.min_nodes:
         lift = f"More nodes join, or you ask for fewer: cancel, `{job.retry} -c min_nodes=N`."
     details = {"min_nodes": job.min_nodes, "large_enough": len(fitting), "free": free[:LISTED_MAX]}

@@ -37,8 +37,8 @@ class NodeView:
     held_reason: str | None = None
     has_canary: bool = False
     """Whether it is on trial, and the one task that it may run meanwhile runs (R16)."""
-    kept_for: str | None = None
-    """For which task or job its free slots are kept (R18, R25), in a few words."""
+    kept_for_job: str | None = None
+    """The job until whose start it takes nothing new (R18)."""
     occupants: Sequence[Occupant] = ()
 
     @cached_property
@@ -73,8 +73,15 @@ class Gathering:
     """The one gang that gathers its nodes now (R25)."""
 
     task_uuid: str
+    job_id: int
+    needs: Needs
     nodes: tuple[str, ...]
-    """Hostnames on which a slot is kept for it."""
+    """Hostnames on which a slot with room is kept for it."""
+
+    @property
+    def occupant(self) -> Occupant:
+        """What it takes of each node."""
+        return Occupant(self.job_id, self.needs, self.needs.memory_kib)
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,6 @@ class Fleet:
     nodes: Sequence[NodeView]
     requests: Sequence[EngineRequest] = ()
     gathering: Gathering | None = None
-    has_gangs: bool = False
-    """Whether tasks that need several nodes at once are started at all."""
 
     @cached_property
     def live(self) -> list[NodeView]:
@@ -258,12 +263,11 @@ def _gang_reasons(wish: Wish, fleet: Fleet) -> list[Reason]:
     needed = f"{wish.whom} needs {wish.needs.nodes} nodes at the same time"
     needed = needed[0].upper() + needed[1:]
     details: dict[str, Any] = {"min_nodes": wish.needs.nodes}
-    if not fleet.has_gangs:
-        text = f"{needed}; this version does not start such tasks yet."
-        lift = f"Ask for one node: cancel, `{wish.retry} -c min_nodes=1`."
-        return [Reason("gang_unsupported", text, lift, details)]
+    blocked = blocked_reasons(wish, fleet)
+    if blocked:
+        return blocked
     gathering = fleet.gathering
-    if gathering is not None and gathering.task_uuid != wish.task_uuid:
+    if gathering is not None and not _is_theirs(gathering, wish):
         text = f"{needed}; task {gathering.task_uuid} gathers its own first."
         lift = "That task has its nodes and starts."
         return [Reason("gang_waits", text, lift, {**details, "task": gathering.task_uuid})]
@@ -272,6 +276,13 @@ def _gang_reasons(wish: Wish, fleet: Fleet) -> list[Reason]:
     text = f"{needed} and gathers them, {have}."
     lift = "Running tasks end on other nodes that are large enough."
     return [Reason("gang_gathering", text, lift, {**details, "nodes": list(kept)})]
+
+
+def _is_theirs(gathering: Gathering, wish: Wish) -> bool:
+    """Return whether it is for these tasks that nodes are gathered: for one of them is enough."""
+    if wish.task_uuid:
+        return gathering.task_uuid == wish.task_uuid
+    return gathering.job_id == wish.job_id
 
 
 LIFTS = {
@@ -298,9 +309,14 @@ WORDS = {
 
 
 def blocked_reasons(wish: Wish, fleet: Fleet) -> list[Reason]:
-    """Return the held and draining among the nodes that are large enough; [] when one is usable."""
-    obstacles = [_unusable(node, fleet.now) for node in fleet.fitting(wish.needs)]
-    if not all(obstacles):
+    """Return the held, draining and avoided among the nodes that are large enough; [] when as many
+    as are needed remain.
+    """
+    obstacles = [
+        _unusable(node, fleet.now) or _avoided(node, wish, fleet.now)
+        for node in fleet.fitting(wish.needs)
+    ]
+    if obstacles.count(None) >= wish.needs.nodes:
         return []
     return _told(wish, fleet, [one for one in obstacles if one])
 
@@ -346,7 +362,7 @@ def _obstacle(node: NodeView, wish: Wish, fleet: Fleet) -> Obstacle | None:
         or _avoided(node, wish, fleet.now)
         or _limited(node, wish, fleet)
         or _busy(node, wish)
-        or _kept(node)
+        or _kept(node, wish, fleet.gathering)
     )
 
 
@@ -423,8 +439,17 @@ def _busy(node: NodeView, wish: Wish) -> Obstacle | None:
     return Obstacle("nodes_busy", f"{node.hostname} ({', '.join(lacks)})", row)
 
 
-def _kept(node: NodeView) -> Obstacle | None:
-    if node.kept_for is None:
+def _kept(node: NodeView, wish: Wish, gang: Gathering | None) -> Obstacle | None:
+    """Return for whom a node keeps what is free there, when that leaves nothing (R18, R25)."""
+    if node.kept_for_job is not None:
+        return _keeps(node, f"job {node.kept_for_job}")
+    if gang is None or not is_large_enough(node.size, gang.needs):
         return None
-    text = f"{node.hostname} (for {node.kept_for})"
-    return Obstacle("nodes_kept", text, _row(node, kept_for=node.kept_for))
+    room = Room(node.size, [*node.occupants, gang.occupant])
+    if node.free_slots > 1 and room.fits(wish.needs) and room.admits(wish.job_id, wish.needs):
+        return None
+    return _keeps(node, f"task {gang.task_uuid}")
+
+
+def _keeps(node: NodeView, whom: str) -> Obstacle:
+    return Obstacle("nodes_kept", f"{node.hostname} (for {whom})", _row(node, kept_for=whom))

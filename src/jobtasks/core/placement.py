@@ -6,10 +6,11 @@ values, the oracle that tests compare with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobtasks.core.constraints import Needs
+from jobtasks.core.sharing import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class NodeSize:
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """A live attempt on the node."""
+    """A live attempt on the node, or the seat of a gang whose process is on another (R25)."""
 
     job_id: int
     needs: Needs
@@ -76,13 +77,12 @@ class Room:
     def fits(self, needs: Needs) -> bool:
         """Return whether the node's free memory and cores allow a task of these needs.
 
-        Gangs (more than one node) are not placed yet. (R25)
+        What is kept for a gang may leave less than nothing: tasks that ask for none still fit.
         """
         return (
-            needs.nodes == 1
-            and is_large_enough(self.size, needs)
-            and needs.memory_kib <= self.free_kib
-            and needs.cores <= self.free_cores
+            is_large_enough(self.size, needs)
+            and (not needs.memory_kib or needs.memory_kib <= self.free_kib)
+            and (not needs.cores or needs.cores <= self.free_cores)
         )
 
     def admits(self, job_id: int, needs: Needs) -> bool:
@@ -115,28 +115,57 @@ class RunningJob:
     frontier: int | None
     """Lowest sequence that is not all complete; None when nothing may start."""
     waiting: Sequence[WaitingTask]
+    priority: int = 0
+    owner: str = ""
+    slots: int = 0
+    """Slots that it has, on all nodes."""
 
 
-def claim(jobs: Iterable[RunningJob], room: Room, slots: int, now: int) -> list[int]:
-    """Return the ids of the tasks that the node takes, in order of claim.
+def claim(
+    jobs: Iterable[RunningJob], room: Room, slots: int, now: int, usage: Mapping[str, int]
+) -> list[int]:
+    """Return the ids of the tasks of one node that the node takes, in order of claim.
 
-    Oldest job first; within a job the frontier's tasks in order of qsequence, past those that do
-    not fit, are not due or avoid this node (R5, R12, R26–R30).
+    Each slot goes to the job whose turn it is (R18); within a job the frontier's tasks go in order
+    of qsequence, past those that do not fit, are not due or avoid this node (R5, R12, R26–R30).
+    `usage` says how many slots each user's jobs have.
     """
+    waiting = list(jobs)
+    mine = {job.id: job.slots for job in waiting}
+    owners = {job.owner: usage.get(job.owner, 0) for job in waiting}
+
+    def turn(job: RunningJob) -> Turn:
+        return Turn(-job.priority, owners[job.owner], mine[job.id], job.id)
+
     taken: list[int] = []
-    for job in sorted(jobs, key=lambda job: job.id):
-        for task in sorted(job.waiting, key=lambda task: task.id):
-            if len(taken) == slots:
-                return taken
-            if task.sequence == job.frontier and _may_start(task, room, job.id, now):
-                room.take(Occupant(job.id, task.needs, task.needs.memory_kib))
-                taken.append(task.id)
+    while waiting and len(taken) < slots:
+        job = min(waiting, key=turn)
+        task = _next(job, room, now, taken)
+        if task is None:
+            waiting.remove(job)
+            continue
+        room.take(Occupant(job.id, task.needs, task.needs.memory_kib))
+        taken.append(task.id)
+        mine[job.id] += 1
+        owners[job.owner] += 1
     return taken
+
+
+def _next(job: RunningJob, room: Room, now: int, taken: list[int]) -> WaitingTask | None:
+    able = [
+        task
+        for task in job.waiting
+        if task.id not in taken
+        and task.sequence == job.frontier
+        and _may_start(task, room, job.id, now)
+    ]
+    return min(able, key=lambda task: task.id, default=None)
 
 
 def _may_start(task: WaitingTask, room: Room, job_id: int, now: int) -> bool:
     return (
-        task.is_published
+        task.needs.nodes == 1
+        and task.is_published
         and task.not_before <= now
         and not (room.size.id in task.avoid_nodes and now < task.avoid_until)
         and room.fits(task.needs)

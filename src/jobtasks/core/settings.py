@@ -49,6 +49,8 @@ class Settings:
     """How long a suspected node is held at first; doubled each time (R16)."""
     hold_seconds_max: float = 1800.0
     """The longest such hold (R16)."""
+    overtaken_seconds: float = 600.0
+    """How long a job that waits for several free nodes is overtaken by others (R18)."""
     body_bytes_max: int = 8 * 1024 * 1024
     """One request body."""
     bulk_body_bytes_max: int = 256 * 1024 * 1024

@@ -2,23 +2,24 @@
 
 The rule in its pure form is core/placement.py, `claim`; tests compare the two. Which lanes are live
 tells what is at the frontier; per lane the heads of its batches and its due retries are merged in
-order of qsequence. (R5, R12, R26–R30)
+order of qsequence; jobs take turns. (R5, R12, R18, R25–R30)
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from jobtasks.core.constraints import Needs
 from jobtasks.core.identifiers import attempt_token, token_hash
-from jobtasks.core.placement import NodeSize, Occupant, Room
+from jobtasks.core.placement import NodeSize, Occupant, Room, is_large_enough
 from jobtasks.core.states import TaskState
-from jobtasks.service import events, shapes
+from jobtasks.service import events, fleet, gangs, shapes
 from jobtasks.service.context import Context
+from jobtasks.service.gangs import Seat
 from jobtasks.service.ledger import Ledger
+from jobtasks.service.turns import Contender, Lane, Turns
 
 
 class Shape(NamedTuple):
@@ -26,14 +27,6 @@ class Shape(NamedTuple):
 
     id: int
     needs: Needs
-
-
-class Lane(NamedTuple):
-    """Ready tasks of one job, sequence and shape."""
-
-    job_id: int
-    sequence: int
-    shape_id: int
 
 
 class Head(NamedTuple):
@@ -47,11 +40,7 @@ class Candidate(NamedTuple):
     """A task that could be claimed; ordered by id, which is by qsequence within a job."""
 
     id: int
-    uuid: str
     attempts: int
-    parameters: str
-    command: str | None
-    spent: str | None
     shape_id: int
     sequence: int
     batch_id: int | None
@@ -65,6 +54,17 @@ class Place(NamedTuple):
     agent_id: int
     is_trial: bool
     """Whether they try the node out (R16)."""
+
+
+class Chosen(NamedTuple):
+    """A task that gets a slot."""
+
+    job_id: int
+    slot: int
+    task: Candidate
+    needs: Needs
+    seats: Sequence[Seat] = ()
+    """The further nodes of a gang (R25)."""
 
 
 class Claimed(NamedTuple):
@@ -91,29 +91,103 @@ def claim(
     `is_trial` says that these try the node out (R16). Counters move in `ledger`; the caller
     flushes it.
     """
-    room = _room(ctx, node)
-    needs = {shape.id: shape.needs for shape in _live_shapes(ctx) if room.fits(shape.needs)}
-    chosen: list[tuple[int, Candidate]] = []
-    for job_id, lanes in _jobs(ctx, list(needs), len(slots)):
-        room.other_nodes[job_id] = _other_nodes(ctx, job_id, node, lanes, needs)
-        for candidate in _candidates(ctx, lanes, node.id, len(slots) - len(chosen), needs, room):
-            if len(chosen) == len(slots):
-                break
-            shape = needs[candidate.shape_id]
-            if room.fits(shape) and room.admits(job_id, shape):
-                room.take(Occupant(job_id, shape, shape.memory_kib))
-                chosen.append((job_id, candidate))
-        if len(chosen) == len(slots):
-            break
-    place = Place(node.id, agent_id, is_trial)
-    return _store(ctx, ledger, place, slots, chosen, needs)
+    live = _live_shapes(ctx)
+    if not live:
+        return []
+    occupancy = fleet.occupancy(ctx, node.id)
+    taken = {slot for slot, _ in occupancy}
+    room = Room(node, [occupant for _, occupant in occupancy])
+    filling = Filling(ctx, room, [slot for slot in slots if slot not in taken], is_trial)
+    filling.fill(live)
+    return _store(ctx, ledger, Place(node.id, agent_id, is_trial), filling.chosen)
 
 
-def _room(ctx: Context, node: NodeSize) -> Room:
-    def occupant(job_id: int, needs: str, memory_kib: int) -> Occupant:
-        return Occupant(job_id, shapes.decode_needs(needs), memory_kib)
+class Filling:
+    """One node's free slots while they are filled."""
 
-    return Room(node, ctx.tx.all(occupant, "occupants_of_node", node_id=node.id))
+    def __init__(self, ctx: Context, room: Room, slots: list[int], is_trial: bool) -> None:
+        self.chosen: list[Chosen] = []
+        self._ctx = ctx
+        self._room = room
+        self._slots = slots
+        self._is_trial = is_trial
+        self._needs: dict[int, Needs] = {}
+        self._waiting: dict[int, Iterator[Candidate]] = {}
+        self._someone_gathers = is_trial
+
+    def fill(self, live: list[Shape]) -> None:
+        """Choose tasks of these shapes: first the gang that gathers, then by turns (R18, R25)."""
+        if any(shape.needs.nodes > 1 for shape in live):
+            self._serve_gang()
+        self._needs = {shape.id: shape.needs for shape in live if self._is_open(shape.needs)}
+        turns = Turns(self._ctx, list(self._needs), max(len(self._slots), 1))
+        while self._slots and (job := turns.next()) is not None:
+            task = self._next(job)
+            if task is not None:
+                needs = self._needs[task.shape_id]
+                self._room.take(Occupant(job.job_id, needs, needs.memory_kib))
+                self.chosen.append(Chosen(job.job_id, self._slots.pop(0), task, needs))
+                turns.took(job)
+
+    def _is_open(self, needs: Needs) -> bool:
+        """Return whether tasks of these needs are looked at: a gang may wait for room."""
+        if needs.nodes > 1:
+            return not self._someone_gathers and is_large_enough(self._room.size, needs)
+        return self._room.fits(needs)
+
+    def _serve_gang(self) -> None:
+        """Keep a slot for the gang that gathers its nodes, or start it."""
+        gang = gangs.gathering(self._ctx, self._room.size.id)
+        if gang is None:
+            return
+        self._someone_gathers = True
+        if self._is_trial or not gangs.may_use(gang, self._room):
+            self._ctx.tx.run("kept_remove", node_id=self._room.size.id)
+        elif self._slots:
+            slot = self._slots.pop()
+            seats = gangs.keep(self._ctx, gang, self._room)
+            if seats is not None:
+                task = Candidate(
+                    gang.task_id, gang.attempts, gang.shape_id, gang.sequence, gang.batch_id
+                )
+                self.chosen.append(Chosen(gang.job_id, slot, task, gang.needs, seats))
+
+    def _next(self, job: Contender) -> Candidate | None:
+        """Return the next task of a job that fits; a gang on the way begins to gather."""
+        if job.job_id not in self._waiting:
+            self._note_other_nodes(job)
+            self._waiting[job.job_id] = self._candidates(job)
+        for task in self._waiting[job.job_id]:
+            needs = self._needs[task.shape_id]
+            if needs.nodes > 1:
+                self._gather(task, needs)
+                if not self._slots:
+                    return None
+            elif self._room.fits(needs) and self._room.admits(job.job_id, needs):
+                return task
+        return None
+
+    def _gather(self, task: Candidate, needs: Needs) -> None:
+        if self._someone_gathers:
+            return
+        avoid = set(self._ctx.tx.all(int, "avoided_by_task", task_id=task.id, now=self._ctx.now))
+        if gangs.gather(self._ctx, task.id, needs, avoid):
+            self._serve_gang()
+
+    def _note_other_nodes(self, job: Contender) -> None:
+        """Have the room know on how many other nodes the job is, where that is limited (R26)."""
+        if any(self._needs[lane.shape_id].max_nodes for lane in job.lanes):
+            nodes = self._ctx.tx.all(int, "nodes_of_job", job_id=job.job_id)
+            self._room.other_nodes[job.job_id] = len({*nodes} - {self._room.size.id})
+
+    def _candidates(self, job: Contender) -> Iterator[Candidate]:
+        """Merge the job's lanes in order of qsequence, each read no further than slots are left."""
+        runs: list[list[Candidate]] = []
+        for lane in job.lanes:
+            if self._room.admits(job.job_id, self._needs[lane.shape_id]):
+                runs.append(_due(self._ctx, lane, self._room.size.id, len(self._slots)))
+                runs.append(_fresh(self._ctx, lane, len(self._slots)))
+        return heapq.merge(*runs)
 
 
 def _live_shapes(ctx: Context) -> list[Shape]:
@@ -121,60 +195,6 @@ def _live_shapes(ctx: Context) -> list[Shape]:
         return Shape(shape_id, shapes.decode_needs(needs))
 
     return ctx.tx.all(shape, "shapes_live")
-
-
-def _jobs(ctx: Context, shape_ids: list[int], slots: int) -> Iterator[tuple[int, list[Lane]]]:
-    """Yield (job, its live lanes of these shapes), oldest job first, reading on as needed.
-
-    A job that cannot use a free slot has attempts on this node, or has all its nodes elsewhere: so
-    few jobs are passed over, however many wait.
-    """
-    after_job = 0
-    page_size = max(slots, 1)
-    while True:
-        pages = [
-            ctx.tx.all(
-                Lane, "lanes_of_shape", shape_id=shape_id, after_job=after_job, limit=page_size
-            )
-            for shape_id in shape_ids
-        ]
-        by_job: dict[int, list[Lane]] = defaultdict(list)
-        for lane in (lane for page in pages for lane in page):
-            by_job[lane.job_id].append(lane)
-        full = [page[-1].job_id for page in pages if len(page) == page_size]
-        complete_to = min(full, default=None)
-        for job_id in sorted(by_job):
-            if complete_to is None or job_id <= complete_to:
-                yield job_id, by_job[job_id]
-        if complete_to is None:
-            return
-        after_job = complete_to
-
-
-def _other_nodes(
-    ctx: Context, job_id: int, node: NodeSize, lanes: list[Lane], needs: dict[int, Needs]
-) -> int:
-    if not any(needs[lane.shape_id].max_nodes for lane in lanes):
-        return 0
-    return int(ctx.tx.value("other_nodes_of_job", job_id=job_id, node_id=node.id))
-
-
-def _candidates(
-    ctx: Context,
-    lanes: list[Lane],
-    node_id: int,
-    limit: int,
-    needs: dict[int, Needs],
-    room: Room,
-) -> Iterator[Candidate]:
-    """Merge the job's lanes in order of qsequence, each read no further than `limit`."""
-    job_id = lanes[0].job_id
-    open_lanes = [lane for lane in lanes if room.admits(job_id, needs[lane.shape_id])]
-    runs: list[list[Candidate]] = []
-    for lane in open_lanes:
-        runs.append(_due(ctx, lane, node_id, limit))
-        runs.append(_fresh(ctx, lane, limit))
-    return heapq.merge(*runs)
 
 
 def _due(ctx: Context, lane: Lane, node_id: int, limit: int) -> list[Candidate]:
@@ -207,21 +227,11 @@ def _of_batch(ctx: Context, lane: Lane, head: Head, limit: int) -> list[Candidat
     )
 
 
-def _store(
-    ctx: Context,
-    ledger: Ledger,
-    place: Place,
-    slots: list[int],
-    chosen: list[tuple[int, Candidate]],
-    needs: dict[int, Needs],
-) -> list[Claimed]:
+def _store(ctx: Context, ledger: Ledger, place: Place, chosen: list[Chosen]) -> list[Claimed]:
     if not chosen:
         return []
     first_id = int(ctx.tx.value("attempt_last_id") or 0) + 1
-    claimed = [
-        Claimed(first_id + turn, job_id, slots[turn], task, needs[task.shape_id])
-        for turn, (job_id, task) in enumerate(chosen)
-    ]
+    claimed = [Claimed(first_id + turn, *item[:4]) for turn, item in enumerate(chosen)]
     started = ctx.tx.run_many("task_start", [_task_values(ctx, item) for item in claimed])
     assert started == len(claimed), "a task that was not waiting was claimed"
     ctx.tx.run_many("attempt_add", [_attempt_values(ctx, place, item) for item in claimed])
@@ -229,22 +239,29 @@ def _store(
     if again:
         ctx.tx.run_many("requeue_take", again)
     _advance_batches(ctx, claimed)
-    for item in claimed:
-        task = item.task
-        ledger.live[item.job_id] += 1
-        ledger.move(item.job_id, task.sequence, TaskState.WAITING, TaskState.RUNNING)
-        ledger.make_ready(item.job_id, task.sequence, task.shape_id, -1)
-        events.task_changed(
-            ctx,
-            item.job_id,
-            task.id,
-            TaskState.WAITING,
-            TaskState.RUNNING,
-            number=task.attempts + 1,
-            node_id=place.node_id,
-            slot=item.slot,
-        )
+    for item, choice in zip(claimed, chosen, strict=True):
+        if choice.seats:
+            gangs.take_seats(ctx, item.attempt_id, list(choice.seats))
+        _note(ctx, ledger, place, item)
     return claimed
+
+
+def _note(ctx: Context, ledger: Ledger, place: Place, item: Claimed) -> None:
+    """Move the counters by a task that starts, and tell of it."""
+    task = item.task
+    ledger.occupy(item.job_id, item.needs.nodes)
+    ledger.move(item.job_id, task.sequence, TaskState.WAITING, TaskState.RUNNING)
+    ledger.make_ready(item.job_id, task.sequence, task.shape_id, -1)
+    events.task_changed(
+        ctx,
+        item.job_id,
+        task.id,
+        TaskState.WAITING,
+        TaskState.RUNNING,
+        number=task.attempts + 1,
+        node_id=place.node_id,
+        slot=item.slot,
+    )
 
 
 def _task_values(ctx: Context, item: Claimed) -> dict[str, int]:

@@ -12,8 +12,8 @@ from jobtasks.core.constraints import Needs
 from jobtasks.core.retry import Again, Cause, GiveUp, Spent
 from jobtasks.core.states import AttemptState, TaskState
 from jobtasks.core.verdict import Verdict, command_record, judge
-from jobtasks.protocol.messages import STDERR_TAIL_BYTES_MAX, Ended
-from jobtasks.service import events, fleet, shapes, suspicion
+from jobtasks.protocol.messages import STDERR_TAIL_BYTES_MAX, Ended, EndKind
+from jobtasks.service import events, fleet, gangs, shapes, suspicion
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
 from jobtasks.service.suspicion import Failed
@@ -71,11 +71,15 @@ def record_end(ctx: Context, ledger: Ledger, ended: Ended, node_id: int) -> None
     facts = ctx.tx.one(EndFacts, "attempt_end_facts", attempt_id=ended.attempt)
     if facts is None or facts.node_id != node_id or facts.state == AttemptState.ENDED:
         return
-    ledger.live[facts.job_id] -= 1
+    nodes = shapes.decode_needs(facts.needs).nodes
+    ledger.vacate(facts.job_id, nodes)
     ledger.log_bytes[facts.job_id] += ended.log_bytes
-    ledger.touch(facts.job_id)
+    lost_a_node = nodes > 1 and gangs.give_back(ctx, facts.id)
     if facts.state == AttemptState.STOPPING:
         _record_gone(ctx, ended)
+    elif lost_a_node and ended.exit_code != 0:
+        lost = msgspec.structs.replace(ended, kind=EndKind.AGENT_LOST, reason=gangs.LOST)
+        _decide(ctx, ledger, facts._replace(stop=None), lost)
     else:
         _decide(ctx, ledger, facts, ended)
 
@@ -308,8 +312,11 @@ def _avoid_seconds(
 
 
 def _has_other(nodes: list[placement.NodeSize], needs: Needs, tried: set[int]) -> bool:
-    """Return whether a usable node outside `tried` could run a task of these needs (R12)."""
-    return any(node.id not in tried and placement.is_large_enough(node, needs) for node in nodes)
+    """Return whether usable nodes outside `tried` could run a task of these needs (R12, R25)."""
+    able = [
+        node for node in nodes if node.id not in tried and placement.is_large_enough(node, needs)
+    ]
+    return len(able) >= needs.nodes
 
 
 def _requeue(

@@ -25,12 +25,12 @@ from jobtasks.core.explain import (
     explain_task,
 )
 from jobtasks.core.foreign_reasons import foreign_job, foreign_task, no_manager
-from jobtasks.core.node_reasons import Fleet, NodeView
+from jobtasks.core.node_reasons import Fleet, Gathering, NodeView
 from jobtasks.core.placement import NodeSize, Occupant
 from jobtasks.core.reasons import LISTED_MAX, Reason
 from jobtasks.core.sequencing import Level
 from jobtasks.core.states import AttemptState, BatchState, JobState, TaskState
-from jobtasks.service import access, endings, shapes
+from jobtasks.service import access, endings, gangs, shapes
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import JobRecord, TaskRecord
 
@@ -58,6 +58,7 @@ class NodeRow(NamedTuple):
     held_reason: str | None
     live: int
     has_canary: int
+    kept_for_job: str | None
 
 
 class OccupantRow(NamedTuple):
@@ -233,7 +234,16 @@ def _fleet(ctx: Context) -> Fleet:
         needs = shapes.decode_needs(row.needs)
         occupants[row.node_id].append(Occupant(row.job_id, needs, row.memory_kib))
     rows = ctx.tx.all(NodeRow, "explain_nodes")
-    return Fleet(ctx.now, [_node(row, occupants[row.id]) for row in rows])
+    nodes = [_node(row, occupants[row.id]) for row in rows]
+    return Fleet(ctx.now, nodes, gathering=_gathering(ctx))
+
+
+def _gathering(ctx: Context) -> Gathering | None:
+    gang = gangs.gathering(ctx, 0)
+    if gang is None:
+        return None
+    uuid = ctx.tx.value("task_uuid", task_id=gang.task_id)
+    return Gathering(uuid, gang.job_id, gang.needs, tuple(ctx.tx.all(str, "kept_hosts")))
 
 
 def _node(row: NodeRow, occupants: Sequence[Occupant]) -> NodeView:
@@ -248,7 +258,8 @@ def _node(row: NodeRow, occupants: Sequence[Occupant]) -> NodeView:
         row.held_until,
         row.held_reason,
         bool(row.has_canary),
-        occupants=occupants,
+        row.kept_for_job,
+        occupants,
     )
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
+from jobtasks.core import sharing
 from jobtasks.core.constraints import Needs
-from jobtasks.core.placement import NodeSize, is_large_enough
-from jobtasks.service.context import Context
+from jobtasks.core.placement import NodeSize, Occupant, is_large_enough
+from jobtasks.service import shapes
+from jobtasks.service.context import MICROSECONDS, Context
 
 
 class UsableNode(NamedTuple):
@@ -17,6 +21,22 @@ class UsableNode(NamedTuple):
     """Whether it takes one task at a time, until one has completed there (R16)."""
     free_slots: int
     free_memory_kib: int
+
+
+class WaitingJob(NamedTuple):
+    """A queued job that waits for several free nodes."""
+
+    id: int
+    priority: int
+    needs: Needs
+    min_nodes: int
+
+
+class StartWait(NamedTuple):
+    """Since when a job waits for several free nodes, in Unix microseconds."""
+
+    job_id: int
+    since: int
 
 
 def usable_nodes(ctx: Context) -> list[UsableNode]:
@@ -41,6 +61,15 @@ def _usable_node(
 def trusted_nodes(ctx: Context) -> list[UsableNode]:
     """Return the nodes that take new work and are not on trial (R16)."""
     return [node for node in usable_nodes(ctx) if not node.is_on_trial]
+
+
+def occupancy(ctx: Context, node_id: int) -> list[tuple[int, Occupant]]:
+    """Return what takes slots of a node, each with its slot: live attempts, and seats (R25)."""
+
+    def occupant(slot: int, job_id: int, needs: str, memory_kib: int) -> tuple[int, Occupant]:
+        return slot, Occupant(job_id, shapes.decode_needs(needs), memory_kib)
+
+    return ctx.tx.all(occupant, "occupants_of_node", node_id=node_id)
 
 
 def fewer_nodes(ctx: Context) -> None:
@@ -78,3 +107,30 @@ def may_start(nodes: list[UsableNode], needs: Needs, min_nodes: int) -> bool:
         if node.free_slots > 0 and node.free_memory_kib >= needs.memory_kib and not node.is_on_trial
     ]
     return len(free) >= min_nodes
+
+
+def keep_for_start(ctx: Context, nodes: list[UsableNode], waiting: list[WaitingJob]) -> None:
+    """Have the nodes take nothing new that would do for the job that has waited too long (R18)."""
+    known = {wait.job_id: wait.since for wait in ctx.tx.all(StartWait, "start_waits")}
+    if not waiting and not known:
+        return
+    for gone in known.keys() - {job.id for job in waiting}:
+        ctx.tx.run("start_wait_end", job_id=gone)
+    job_id: int | None = None
+    kept: list[int] = []
+    for job in sorted(waiting, key=lambda job: (-job.priority, job.id)):
+        if job.id not in known:
+            ctx.tx.run("start_wait_begin", job_id=job.id, now=ctx.now)
+        fitting = [
+            node.size.id
+            for node in nodes
+            if is_large_enough(node.size, job.needs) and not node.is_on_trial
+        ]
+        waited_seconds = (ctx.now - known.get(job.id, ctx.now)) / MICROSECONDS
+        patience_seconds = ctx.settings.overtaken_seconds
+        is_next = sharing.keeps_nodes(len(fitting), job.min_nodes, waited_seconds, patience_seconds)
+        if job_id is None and is_next:
+            job_id, kept = job.id, fitting
+    node_ids = msgspec.json.encode(kept).decode()
+    if ctx.tx.run("nodes_keep", job_id=job_id, node_ids=node_ids):
+        ctx.wake.add("nodes")

@@ -63,6 +63,7 @@ class QueuedJob(NamedTuple):
     uuid: str
     runtime_constraints: str
     seeded: int
+    priority: int
 
 
 def create(
@@ -245,6 +246,7 @@ def _store_changes(ctx: Context, caller: Caller, job: JobRecord, given: dict[str
         **values,
     )
     assert changed, "the job changed within the transaction that read it"
+    ctx.tx.run("lanes_outrank", job_id=job.id, priority=values["priority"])
     ctx.wake.add("manager")
 
 
@@ -259,19 +261,23 @@ def delete(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
 
 
 def start_queued(ctx: Context) -> None:
-    """Start the queued jobs for which a node is large enough, oldest first (R1, R18)."""
+    """Start the queued jobs that enough nodes would do for, oldest first (R1, R18)."""
     nodes = fleet.usable_nodes(ctx) if ctx.world.manages else []
+    waiting: list[fleet.WaitingJob] = []
     after_job = 0
     while nodes:
         page = ctx.tx.all(QueuedJob, "jobs_queued", after_job=after_job, limit=START_PAGE)
         for job in page:
-            constraints = shapes.job_constraints(job.runtime_constraints)
+            min_nodes = shapes.job_constraints(job.runtime_constraints).min_nodes or 1
             needs = shapes.needs_of_job(job.runtime_constraints)
-            if fleet.may_start(nodes, needs, constraints.min_nodes or 1):
+            if fleet.may_start(nodes, needs, min_nodes):
                 _start(ctx, job)
+            elif min_nodes > 1:
+                waiting.append(fleet.WaitingJob(job.id, job.priority, needs, min_nodes))
         if len(page) < START_PAGE:
-            return
+            break
         after_job = page[-1].id
+    fleet.keep_for_start(ctx, nodes, waiting)
 
 
 def _start(ctx: Context, job: QueuedJob) -> None:

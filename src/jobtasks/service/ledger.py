@@ -56,6 +56,7 @@ class Ledger:
     )
     ready: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
     live: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    slots: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     log_bytes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     touched: set[int] = field(default_factory=set)
     successes: set[tuple[int, int]] = field(default_factory=set)
@@ -78,6 +79,18 @@ class Ledger:
         self.ready[job_id, sequence, shape_id] += count
         self.touched.add(job_id)
 
+    def occupy(self, job_id: int, slots: int) -> None:
+        """Note an attempt that has so many slots, one on each node of a gang (R18, R25)."""
+        self.live[job_id] += 1
+        self.slots[job_id] += slots
+        self.touched.add(job_id)
+
+    def vacate(self, job_id: int, slots: int) -> None:
+        """Note that an attempt is over, and its process gone."""
+        self.live[job_id] -= 1
+        self.slots[job_id] -= slots
+        self.touched.add(job_id)
+
     def touch(self, job_id: int) -> None:
         """Have the job settled though no counter moved."""
         self.touched.add(job_id)
@@ -90,6 +103,7 @@ class Ledger:
         self.levels.clear()
         self.ready.clear()
         self.live.clear()
+        self.slots.clear()
         self.log_bytes.clear()
         self.touched.clear()
         for job_id in touched:
@@ -106,8 +120,12 @@ class Ledger:
             for column, count in counts.items():
                 tallies[job_id][column] += count
         for job_id in tallies.keys() | self.live.keys():
+            slots = self.slots.get(job_id, 0)
             moved = {"live": self.live.get(job_id, 0), "log_bytes": self.log_bytes.get(job_id, 0)}
-            self.ctx.tx.run("tally_change", job_id=job_id, **moved, **tallies[job_id])
+            self.ctx.tx.run("tally_change", job_id=job_id, slots=slots, **moved, **tallies[job_id])
+            if slots:
+                self.ctx.tx.run("usage_change", job_id=job_id, slots=slots)
+                self.ctx.tx.run("lanes_follow", job_id=job_id, slots=slots)
 
     def _write_lanes(self) -> set[int]:
         """Return the jobs that got a lane they did not have."""

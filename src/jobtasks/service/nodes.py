@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jobtasks.core import leases
+from jobtasks.core.constraints import Needs
 from jobtasks.core.errors import Invalid
 from jobtasks.core.identifiers import attempt_token
 from jobtasks.core.log_room import log_bytes_allowed
@@ -28,7 +29,7 @@ from jobtasks.protocol.messages import (
     Stop,
     Sync,
 )
-from jobtasks.service import access, ends, events, fleet, shapes
+from jobtasks.service import access, ends, events, fleet, gangs, shapes
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ledger import Ledger
@@ -58,6 +59,8 @@ class ServedNode(NamedTuple):
     held_until: int | None
     held_seconds: float
     """Above 0: the manager held it, and no task has completed there since (R16)."""
+    kept_job_id: int | None
+    """The job for whose start it takes nothing new (R18)."""
     sync_number: int
     live: int
 
@@ -192,6 +195,8 @@ def sync(ctx: Context, caller: Caller, message: Sync) -> Orders:
         return Orders(message.number, stale=True)
     ctx.measured.append(("lease_renewals", "", 1))
     acknowledged = _record_ends(ctx, node, message)
+    if acknowledged and node.kept_job_id is not None:
+        ctx.wake.add("manager")
     if message.leaving:
         lose_agent(ctx, message.agent, node.id, EndKind.AGENT_LOST, "the agent has gone")
         return Orders(message.number, renewed=True, acknowledged=acknowledged)
@@ -247,11 +252,13 @@ def _orders(ctx: Context, node: ServedNode, message: Sync) -> Orders:
 
 
 def _open_slots(ctx: Context, node: ServedNode, free: list[int]) -> list[int]:
-    """Return the free slots that may be filled: none of a node that is held or draining, one of a
+    """Return the free slots that may be filled.
+
+    None of a node that is held, draining, or kept for a job that is about to start (R18); one of a
     node on trial on which no trial task runs (R16).
     """
     is_held = node.held_until is not None and node.held_until > ctx.now
-    if not free or node.draining or is_held:
+    if not free or node.draining or is_held or node.kept_job_id is not None:
         return []
     if not node.held_seconds:
         return free
@@ -340,9 +347,16 @@ def _assignment(ctx: Context, node: ServedNode, row: AssignmentRow) -> Assignmen
         memory_kib=row.memory_kib,
         max_run_seconds=needs.max_run_seconds,
         exclusive=needs.exclusive,
-        nodes=[node.hostname],
+        nodes=_hosts(ctx, node, row, needs),
         log_bytes_max=log_bytes_allowed(ctx.settings, row.job_log_bytes),
     )
+
+
+def _hosts(ctx: Context, node: ServedNode, row: AssignmentRow, needs: Needs) -> list[str]:
+    """Return the hostnames of the nodes that a task has: of a gang more than one (R25)."""
+    if needs.nodes == 1:
+        return [node.hostname]
+    return [node.hostname, *ctx.tx.all(str, "seat_hosts", attempt_id=row.attempt)]
 
 
 def _briefs(ctx: Context, starts: list[AssignmentRow], known: set[str]) -> list[JobBrief]:
@@ -378,6 +392,7 @@ def lose_agent(ctx: Context, agent_id: int, node_id: int, kind: EndKind, reason:
         return
     fleet.fewer_nodes(ctx)
     events.node_changed(ctx, node_id, "gone")
+    gangs.lose_seats(ctx, node_id)
     ledger = Ledger(ctx)
     for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
         ends.record_end(ctx, ledger, Ended(attempt.id, kind, reason=reason), node_id)

@@ -42,8 +42,15 @@ def shape_of(ctx: Context, needs: Needs) -> int:
 
 
 def shape_for_job(ctx: Context, job_id: int, job: Constraints, task: Constraints) -> int:
-    """Return the shape of a job's tasks with these constraints; count it when it is new (R40)."""
-    shape_id = shape_of(ctx, needs_of(job, task))
+    """Return the shape of a job's tasks with these constraints; count it when it is new (R40).
+
+    Raises:
+        Invalid: no node could ever take them, or the job has too many different ones.
+    """
+    needs = needs_of(job, task)
+    if needs.max_nodes and needs.nodes > needs.max_nodes:
+        raise Invalid("Runtime constraints: min_nodes of the task is above max_nodes of its job")
+    shape_id = shape_of(ctx, needs)
     if ctx.tx.value("batch_has_shape", job_id=job_id, shape_id=shape_id) is None:
         limit = ctx.settings.shapes_per_job_max
         if not ctx.tx.run("tally_shape", job_id=job_id, shapes_max=limit):

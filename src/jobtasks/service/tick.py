@@ -8,7 +8,7 @@ import msgspec
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.protocol.messages import Ended, EndKind
-from jobtasks.service import ends, events, jobs, nodes, repeats
+from jobtasks.service import ends, events, gangs, jobs, nodes, repeats
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
 
@@ -68,6 +68,7 @@ def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
     release(ctx)
     more = ripen(ctx) == RIPEN_MAX
     jobs.start_queued(ctx)
+    gangs.give_up(ctx)
     more = sweep(ctx) or more
     return 0 if more else _next_due(ctx)
 

@@ -23,6 +23,33 @@ HAVING (y.todo, y.running, y.done, y.failed) <> (coalesce(sum(l.todo), 0),
 SELECT job_id, live FROM tally AS y WHERE live <>
     (SELECT count(*) FROM attempt AS a WHERE a.job_id = y.job_id AND a.state < 3);
 
+-- slots_of_job: slots that a job has, counted otherwise
+SELECT job_id, slots FROM tally AS y WHERE slots <>
+    (SELECT count(*) FROM occupancy AS o WHERE o.job_id = y.job_id);
+
+-- slots_of_owner: slots that a user's jobs have, counted otherwise
+WITH counted AS (
+    SELECT j.owner_uuid, count(*) AS slots FROM occupancy AS o JOIN job AS j ON j.id = o.job_id
+    GROUP BY j.owner_uuid
+), kept AS (SELECT owner_uuid, slots FROM usage WHERE slots <> 0)
+SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
+UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted);
+
+-- turn_of_lane: a lane that does not know whose turn it is (R18)
+SELECT l.job_id, l.sequence, l.shape_id, l.priority, l.owner_uuid, l.slots
+FROM lane AS l JOIN job AS j ON j.id = l.job_id JOIN tally AS y ON y.job_id = l.job_id
+WHERE l.live = 1 AND (l.priority, l.owner_uuid, l.slots) <> (j.priority, j.owner_uuid, y.slots);
+
+-- seats_of_gang: a live gang that has not as many nodes as it needs (R25)
+SELECT a.id, count(e.node_id) FROM attempt AS a JOIN shape AS s ON s.id = a.shape_id
+LEFT JOIN seat AS e ON e.attempt_id = a.id AND e.node_id <> a.node_id
+WHERE a.state < 3
+GROUP BY a.id HAVING count(e.node_id) + 1 <> coalesce(s.needs ->> 'nodes', 1);
+
+-- seat_without_a_gang: a slot that an attempt that is over still has
+SELECT e.attempt_id, e.node_id FROM seat AS e LEFT JOIN attempt AS a ON a.id = e.attempt_id
+WHERE e.state = 0 AND (a.id IS NULL OR a.state = 3);
+
 -- next_qsequence: a number of arrival that could be given twice
 SELECT job_id, next_qsequence FROM tally WHERE next_qsequence <=
     (SELECT max(id) & 4294967295 FROM task
@@ -94,13 +121,13 @@ WHERE b.state = 0 AND (a.id IS NULL OR a.state >= 2);
 SELECT t.id FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 1
 JOIN job AS j ON j.id = b.job_id AND j.managed = 1 WHERE t.attempts > 0 OR t.state <> 0;
 
--- slot_given_twice: a slot with two live attempts
-SELECT node_id, slot, count(*) FROM attempt WHERE state < 3
+-- slot_given_twice: a slot that two attempts have
+SELECT node_id, slot, count(*) FROM occupancy
 GROUP BY node_id, slot HAVING count(*) > 1;
 
 -- memory_given_twice: a node with more reserved than it has (R28)
-SELECT n.id, n.memory_kib, sum(a.memory_kib) FROM attempt AS a
-JOIN node AS n ON n.id = a.node_id WHERE a.state < 3
+SELECT n.id, n.memory_kib, sum(a.memory_kib) FROM occupancy AS a
+JOIN node AS n ON n.id = a.node_id
 GROUP BY n.id HAVING sum(a.memory_kib) > n.memory_kib;
 
 -- failures_counted: a failed_count that differs from the attempts that failed (R13, R16)

@@ -13,7 +13,17 @@ from jobtasks.core.filters import parse_query
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.settings import Settings
-from jobtasks.service import events, jobs, listing, setup, tasks, tick, tokens
+from jobtasks.service import (
+    events,
+    jobs,
+    listing,
+    setup,
+    tasks,
+    tick,
+    tokens,
+    user_tokens,
+    users,
+)
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.store.base import Store, Tx
 from jobtasks.store.records import AttemptRecord, JobRecord, TaskRecord
@@ -150,6 +160,13 @@ class LocalService:
         for agent in agents:
             agent.renew()
         self.tick()
+
+    def new_user(self, name: str) -> str:
+        """Create a user and return a token that speaks for him."""
+        user = self.call(users.create, {"username": name})
+        token = self.call(user_tokens.create, {"owner_uuid": user.uuid}).api_token
+        assert token is not None
+        return token
 
     def new_job(self, **attributes: Any) -> JobRecord:
         """Create a job of a script, or of the `command` given; it is queued until a tick."""

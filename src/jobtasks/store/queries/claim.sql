@@ -7,10 +7,46 @@ WITH RECURSIVE found (id) AS (
 )
 SELECT s.id, s.needs FROM found JOIN shape AS s ON s.id = found.id;
 
--- lanes_of_shape: live lanes of one shape, oldest job first
-SELECT job_id, sequence, shape_id FROM lane
-WHERE live = 1 AND ready > 0 AND shape_id = :shape_id AND job_id > :after_job
-ORDER BY job_id LIMIT :limit;
+-- turn_priority: the highest priority below another of the jobs that have tasks of these shapes ready
+SELECT max((
+    SELECT max(priority) FROM lane
+    WHERE live = 1 AND ready > 0 AND shape_id = w.value AND priority < :below
+)) FROM json_each(:shape_ids) AS w;
+
+-- turn_owners: whose jobs have such tasks at a priority, the slots they have, each one's first job by shape
+WITH RECURSIVE found (shape_id, owner_uuid) AS (
+    SELECT w.value, (
+        SELECT min(owner_uuid) FROM lane
+        WHERE live = 1 AND ready > 0 AND shape_id = w.value AND priority = :priority
+    )
+    FROM json_each(:shape_ids) AS w
+    UNION ALL
+    SELECT shape_id, (
+        SELECT min(l.owner_uuid) FROM lane AS l
+        WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = found.shape_id AND l.priority = :priority
+        AND l.owner_uuid > found.owner_uuid
+    )
+    FROM found WHERE found.owner_uuid IS NOT NULL
+), first AS (
+    SELECT f.shape_id, f.owner_uuid, (
+        SELECT min(l.slots) FROM lane AS l
+        WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = f.shape_id AND l.priority = :priority
+        AND l.owner_uuid = f.owner_uuid
+    ) AS slots
+    FROM found AS f WHERE f.owner_uuid IS NOT NULL
+)
+SELECT f.owner_uuid, coalesce(u.slots, 0), f.slots, (
+    SELECT min(l.job_id) FROM lane AS l
+    WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = f.shape_id AND l.priority = :priority
+    AND l.owner_uuid = f.owner_uuid AND l.slots = f.slots
+)
+FROM first AS f LEFT JOIN usage AS u ON u.owner_uuid = f.owner_uuid;
+
+-- turn_lanes: live lanes of an owner's jobs at a priority, the job with the fewest slots first, then by age
+SELECT job_id, sequence, shape_id, slots FROM lane
+WHERE live = 1 AND ready > 0 AND shape_id = :shape_id AND priority = :priority
+AND owner_uuid = :owner_uuid AND (slots, job_id) > (:after_slots, :after_job)
+ORDER BY slots, job_id LIMIT :limit;
 
 -- batch_heads: published batches of a lane that have tasks never claimed, by their first one
 SELECT id, head FROM batch
@@ -18,12 +54,12 @@ WHERE job_id = :job_id AND sequence = :sequence AND shape_id = :shape_id AND sta
 ORDER BY head LIMIT :limit;
 
 -- tasks_fresh: the next tasks of a batch that were never claimed
-SELECT id, uuid, attempts, parameters, command, NULL FROM task INDEXED BY task_batch
+SELECT id, attempts FROM task INDEXED BY task_batch
 WHERE batch_id = :batch_id AND id >= :head
 ORDER BY id LIMIT :limit;
 
 -- tasks_due: tasks of a lane whose retry is due, in order of qsequence, past those that avoid the node
-SELECT t.id, t.uuid, t.attempts, t.parameters, t.command, t.spent
+SELECT t.id, t.attempts
 FROM requeue AS q JOIN task AS t ON t.id = q.task_id
 WHERE q.job_id = :job_id AND q.sequence = :sequence AND q.shape_id = :shape_id AND q.due = 1
 AND NOT (
@@ -63,13 +99,15 @@ VALUES (
 -- attempt_last_id: highest id of an attempt ever given
 SELECT seq FROM sqlite_sequence WHERE name = 'attempt';
 
--- occupants_of_node: live attempts of a node with their needs
-SELECT a.job_id, s.needs, a.memory_kib FROM attempt AS a JOIN shape AS s ON s.id = a.shape_id
-WHERE a.node_id = :node_id AND a.state < 3;
+-- occupants_of_node: what takes slots of a node, with its needs
+SELECT o.slot, o.job_id, s.needs, o.memory_kib FROM occupancy AS o JOIN shape AS s ON s.id = o.shape_id
+WHERE o.node_id = :node_id;
 
--- other_nodes_of_job: nodes but one that have a live attempt of the job (R26)
-SELECT count(DISTINCT node_id) FROM attempt
-WHERE job_id = :job_id AND state < 3 AND node_id <> :node_id;
+-- nodes_of_job: nodes on which the job has a slot (R26)
+SELECT a.node_id FROM attempt AS a WHERE a.job_id = :job_id AND a.state < 3
+UNION
+SELECT s.node_id FROM attempt AS a JOIN seat AS s ON s.attempt_id = a.id AND s.state = 0
+WHERE a.job_id = :job_id AND a.state < 3;
 
 -- job_brief: what an agent needs to know of a job
 SELECT uuid, script, script_version, command, script_parameters FROM job WHERE id = :job_id;

@@ -9,8 +9,19 @@ INSERT INTO tally (job_id) VALUES (:job_id);
 -- tally_change: move counters by differences
 UPDATE tally SET
     todo = todo + :todo, running = running + :running, done = done + :done,
-    failed = failed + :failed, live = live + :live, log_bytes = log_bytes + :log_bytes
+    failed = failed + :failed, live = live + :live, slots = slots + :slots,
+    log_bytes = log_bytes + :log_bytes
 WHERE job_id = :job_id;
+
+-- usage_change: the slots that the jobs of a job's owner have
+INSERT INTO usage (owner_uuid, slots) SELECT owner_uuid, :slots FROM job WHERE id = :job_id
+ON CONFLICT (owner_uuid) DO UPDATE SET slots = usage.slots + excluded.slots;
+
+-- lanes_follow: the turn of a job moves with the slots it has
+UPDATE lane SET slots = slots + :slots WHERE job_id = :job_id AND live = 1;
+
+-- lanes_outrank: the turn of a job moves with its priority
+UPDATE lane SET priority = :priority WHERE job_id = :job_id AND priority <> :priority;
 
 -- tally_take_qsequences: reserve the next numbers of arrival (R6)
 UPDATE tally SET next_qsequence = next_qsequence + :count
@@ -79,23 +90,25 @@ UPDATE lane SET ready = ready + :ready
 WHERE job_id = :job_id AND sequence = :sequence AND shape_id = :shape_id;
 
 -- lane_add: first ready tasks of a sequence and shape
-INSERT INTO lane (job_id, sequence, shape_id, ready) VALUES (:job_id, :sequence, :shape_id, :ready);
+INSERT INTO lane (job_id, sequence, shape_id, ready, priority, owner_uuid)
+SELECT :job_id, :sequence, :shape_id, :ready, priority, owner_uuid FROM job WHERE id = :job_id;
 
 -- lanes_stop: nothing of this sequence may start any more
 UPDATE lane SET live = 0 WHERE job_id = :job_id AND sequence = :sequence AND live = 1;
 
 -- lanes_start: this sequence is the frontier
-UPDATE lane SET live = 1 WHERE job_id = :job_id AND sequence = :sequence AND live = 0;
+UPDATE lane SET live = 1, slots = (SELECT y.slots FROM tally AS y WHERE y.job_id = :job_id)
+WHERE job_id = :job_id AND sequence = :sequence AND live = 0;
 
 -- lane_delete: forget the lanes of a job
 DELETE FROM lane WHERE job_id = :job_id;
 
 -- lane_recount: ready tasks recomputed from batches and requeued tasks (R23)
-INSERT INTO lane (job_id, sequence, shape_id, ready)
-SELECT :job_id, sequence, shape_id, sum(ready) FROM (
+INSERT INTO lane (job_id, sequence, shape_id, ready, priority, owner_uuid)
+SELECT :job_id, f.sequence, f.shape_id, sum(f.ready), j.priority, j.owner_uuid FROM (
     SELECT sequence, shape_id, ready FROM batch WHERE job_id = :job_id AND state = 1 AND ready > 0
     UNION ALL
     SELECT sequence, shape_id, 1 FROM requeue
     WHERE due = 1 AND task_id BETWEEN :job_id << 32 AND (:job_id << 32) + 4294967295
-)
-GROUP BY sequence, shape_id;
+) AS f JOIN job AS j ON j.id = :job_id
+GROUP BY f.sequence, f.shape_id;

@@ -3,8 +3,11 @@ SELECT n.id, n.uuid, n.hostname, n.memory_kib, n.cores, n.scratch_mb, n.slots, n
     n.draining_reason, n.held_until, n.held_reason, coalesce(a.live, 0),
     n.held_seconds > 0 AND EXISTS (
         SELECT 1 FROM attempt AS t WHERE t.node_id = n.id AND t.state < 3 AND t.canary = 1
-    )
-FROM node AS n LEFT JOIN agent AS a ON a.id = n.agent_id
+    ),
+    j.uuid
+FROM node AS n
+LEFT JOIN agent AS a ON a.id = n.agent_id
+LEFT JOIN job AS j ON j.id = n.kept_job_id
 WHERE n.deleted_at IS NULL
 ORDER BY n.id;
 
@@ -12,12 +15,21 @@ ORDER BY n.id;
 SELECT a.node_id, a.job_id, s.needs, a.memory_kib
 FROM node AS n
 CROSS JOIN attempt AS a INDEXED BY attempt_node_live ON a.node_id = n.id AND a.state < 3
+JOIN shape AS s ON s.id = a.shape_id
+UNION ALL
+SELECT e.node_id, a.job_id, s.needs, a.memory_kib
+FROM node AS n
+CROSS JOIN seat AS e INDEXED BY seat_taken ON e.node_id = n.id AND e.state = 0
+JOIN attempt AS a ON a.id = e.attempt_id
 JOIN shape AS s ON s.id = a.shape_id;
 
 -- explain_frontier: lowest sequence of a job that is not all complete (R5)
 SELECT sequence, todo, running, done, failed FROM level
 WHERE job_id = :job_id AND todo + running + failed > 0
 ORDER BY sequence LIMIT 1;
+
+-- task_uuid: the uuid of a task
+SELECT uuid FROM task WHERE id = :task_id;
 
 -- explain_attempt: where an attempt runs, or how it ended
 SELECT a.number, n.hostname, a.slot, a.state, a.assigned_at, a.started_at, a.exit_code, a.signal,

@@ -43,9 +43,18 @@ UPDATE job SET managed = 0 WHERE id = :job_id AND state = 'Queued' AND managed =
 SELECT count(*) FROM job WHERE state = 'Queued';
 
 -- jobs_queued: jobs that wait to be started, oldest first
-SELECT id, uuid, runtime_constraints, seeded FROM job
+SELECT id, uuid, runtime_constraints, seeded, priority FROM job
 WHERE state = 'Queued' AND managed = 1 AND id > :after_job
 ORDER BY id LIMIT :limit;
+
+-- start_waits: jobs that wait for several free nodes, and since when (R18)
+SELECT job_id, since FROM start_wait;
+
+-- start_wait_begin: a job waits for several free nodes
+INSERT INTO start_wait (job_id, since) VALUES (:job_id, :now);
+
+-- start_wait_end: a job waits for no nodes any more
+DELETE FROM start_wait WHERE job_id = :job_id;
 
 -- job_start: a queued job runs
 UPDATE job SET

@@ -47,7 +47,11 @@ WHERE id = :node_id AND (draining = 1 OR held_until IS NOT NULL OR held_seconds 
 UPDATE node SET deleted_at = :now, agent_id = NULL, modified_by_user_uuid = :changed_by
 WHERE id = :node_id AND deleted_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM agent WHERE id = node.agent_id AND live = 1)
-AND NOT EXISTS (SELECT 1 FROM attempt WHERE node_id = node.id AND state < 3);
+AND NOT EXISTS (SELECT 1 FROM occupancy AS o WHERE o.node_id = node.id);
+
+-- nodes_keep: these nodes take nothing new until a job has started, all others do (R18)
+UPDATE node SET kept_job_id = CASE WHEN id IN (SELECT value FROM json_each(:node_ids)) THEN :job_id END
+WHERE kept_job_id IS NOT CASE WHEN id IN (SELECT value FROM json_each(:node_ids)) THEN :job_id END;
 
 -- nodes_release: nodes whose hold has passed take work again, those that the manager held on trial
 UPDATE node SET
@@ -115,25 +119,26 @@ UPDATE task SET spent = :spent WHERE id = :task_id AND state < 2;
 -- nodes_held_next: when the next hold passes
 SELECT min(held_until) FROM node WHERE held_until IS NOT NULL AND held_until < 4611686018427387904;
 
--- occupying_attempts: attempts that may have a process on a node, and whose they are
-SELECT a.number, a.state, a.slot, a.memory_kib, a.assigned_at, a.started_at, t.uuid, t.sequence,
+-- occupying_attempts: attempts that have slots of a node, and whose they are
+SELECT a.number, a.state, o.slot, a.memory_kib, a.assigned_at, a.started_at, t.uuid, t.sequence,
     t.id & 4294967295, j.uuid, j.owner_uuid
-FROM attempt AS a
+FROM occupancy AS o
+JOIN attempt AS a ON a.id = o.attempt_id
 JOIN task AS t ON t.id = a.task_id
 JOIN job AS j ON j.id = a.job_id
-WHERE a.node_id = :node_id AND a.state < 3
-ORDER BY a.slot, a.id;
+WHERE o.node_id = :node_id
+ORDER BY o.slot, a.id;
 
 -- node_of_agent: the node that an agent serves, when it is live
 SELECT n.id, n.hostname, n.slots, n.memory_kib, n.cores, n.scratch_mb, n.draining, n.held_until,
-    n.held_seconds, a.sync_number, a.live
+    n.held_seconds, n.kept_job_id, a.sync_number, a.live
 FROM agent AS a JOIN node AS n ON n.id = a.node_id
 WHERE a.id = :agent_id;
 
 -- nodes_usable: nodes with a live agent that take new work, and how many live attempts each has
 SELECT n.id, n.memory_kib, n.cores, n.scratch_mb, n.slots, n.held_seconds > 0,
-    (SELECT count(*) FROM attempt AS t WHERE t.node_id = n.id AND t.state < 3),
-    (SELECT coalesce(sum(t.memory_kib), 0) FROM attempt AS t WHERE t.node_id = n.id AND t.state < 3)
+    (SELECT count(*) FROM occupancy AS t WHERE t.node_id = n.id),
+    (SELECT coalesce(sum(t.memory_kib), 0) FROM occupancy AS t WHERE t.node_id = n.id)
 FROM agent AS a JOIN node AS n ON n.id = a.node_id
 WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
 ORDER BY n.id;

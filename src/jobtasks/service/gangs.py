@@ -1,0 +1,167 @@
+"""Tasks that take several nodes at once: one of them gathers its nodes at a time (R25).
+
+The first gang in the order of claims gathers: every node that would do keeps one slot and room for
+it at its next claims. The node that makes their number complete takes them all, in its transaction,
+and starts the process; the others have a *seat* each.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jobtasks.core import sharing
+from jobtasks.core.constraints import Needs
+from jobtasks.core.placement import NodeSize, Occupant, Room, is_large_enough
+from jobtasks.service import fleet, shapes
+from jobtasks.service.context import Context
+
+LOST = "a node of its gang is gone"
+
+
+class Gathering(NamedTuple):
+    """The gang that gathers its nodes, ready to start."""
+
+    task_id: int
+    attempts: int
+    job_id: int
+    sequence: int
+    shape_id: int
+    needs_text: str
+    batch_id: int | None
+    """None when it waited for another attempt."""
+    avoids: int
+    """Whether it avoids the node that asks."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it needs, of each node."""
+        return shapes.decode_needs(self.needs_text)
+
+
+class KeptNode(NamedTuple):
+    """A node that keeps a slot for the gang, and takes new work."""
+
+    id: int
+    slots: int
+    memory_kib: int
+    cores: int
+    scratch_mb: int
+
+    @property
+    def size(self) -> NodeSize:
+        """What it has in all."""
+        return NodeSize(self.id, self.memory_kib, self.cores, self.scratch_mb)
+
+
+class Seat(NamedTuple):
+    """A further node of a gang."""
+
+    node_id: int
+    slot: int
+
+
+def gathering(ctx: Context, node_id: int) -> Gathering | None:
+    """Return the gang that gathers its nodes, as a node sees it."""
+    return ctx.tx.one(Gathering, "gathering", node_id=node_id, now=ctx.now)
+
+
+def gather(ctx: Context, task_id: int, needs: Needs, avoid: set[int]) -> bool:
+    """Have a gang gather its nodes, when enough of them would do; return whether it does."""
+    if not sharing.may_gather(_fitting(ctx, needs, avoid), needs):
+        return False
+    end(ctx)
+    ctx.tx.run("gathering_begin", task_id=task_id, now=ctx.now)
+    return True
+
+
+def _fitting(ctx: Context, needs: Needs, avoid: set[int]) -> int:
+    return sum(
+        is_large_enough(node.size, needs) and node.size.id not in avoid
+        for node in fleet.trusted_nodes(ctx)
+    )
+
+
+def give_up(ctx: Context) -> None:
+    """Let the gang gather no more that may not start now, or that has too few nodes: the manager
+    looks from time to time.
+    """
+    if ctx.tx.value("gathering_task") is None:
+        return
+    gang = gathering(ctx, 0)
+    if gang is not None:
+        avoid = set(ctx.tx.all(int, "avoided_by_task", task_id=gang.task_id, now=ctx.now))
+        if sharing.may_gather(_fitting(ctx, gang.needs, avoid), gang.needs):
+            return
+    end(ctx)
+
+
+def end(ctx: Context) -> None:
+    """Nobody gathers any more, what was kept is free, and all nodes look again."""
+    ctx.tx.run("gathering_end")
+    ctx.tx.run("kept_clear")
+    ctx.wake.add("nodes")
+
+
+def keep(ctx: Context, gang: Gathering, room: Room) -> list[Seat] | None:
+    """Keep a slot and room of a node for a gang; return the seats elsewhere when it can start.
+
+    `room` has less of both afterwards. None: it waits for more nodes.
+    """
+    needs, node_id = gang.needs, room.size.id
+    has_room = room.fits(needs)
+    room.take(Occupant(gang.job_id, needs, needs.memory_kib))
+    if not has_room:
+        ctx.tx.run("kept_remove", node_id=node_id)
+        return None
+    ctx.tx.run("kept_add", node_id=node_id)
+    others = {node.id: node for node in ctx.tx.all(KeptNode, "kept_nodes", now=ctx.now)}
+    if len(others.keys() | {node_id}) < needs.nodes:
+        return None
+    job_nodes = set(ctx.tx.all(int, "nodes_of_job", job_id=gang.job_id))
+    able = [
+        other for other in others.values() if other.id != node_id and _has_room(ctx, other, gang)
+    ]
+    chosen = sharing.gang_nodes(node_id, [node.id for node in able], needs, job_nodes)
+    if chosen is None:
+        return None
+    return [Seat(other, _free_slot(ctx, others[other])) for other in chosen[1:]]
+
+
+def may_use(gang: Gathering, room: Room) -> bool:
+    """Return whether a node would do for the gang, once it has room (R12, R26, R27)."""
+    return (
+        not gang.avoids
+        and is_large_enough(room.size, gang.needs)
+        and room.admits(gang.job_id, gang.needs)
+    )
+
+
+def _has_room(ctx: Context, node: KeptNode, gang: Gathering) -> bool:
+    occupants = [occupant for _, occupant in fleet.occupancy(ctx, node.id)]
+    room = Room(node.size, occupants)
+    return len(occupants) < node.slots and room.fits(gang.needs) and may_use(gang, room)
+
+
+def _free_slot(ctx: Context, node: KeptNode) -> int:
+    taken = {slot for slot, _ in fleet.occupancy(ctx, node.id)}
+    return min(set(range(1, node.slots + 1)) - taken)
+
+
+def take_seats(ctx: Context, attempt_id: int, seats: list[Seat]) -> None:
+    """Give a gang that starts its further nodes; nobody gathers any more."""
+    rows = [{"attempt_id": attempt_id, **seat._asdict()} for seat in seats]
+    ctx.tx.run_many("seat_add", rows)
+    end(ctx)
+
+
+def give_back(ctx: Context, attempt_id: int) -> bool:
+    """Free the further nodes of a gang that is over; return whether one of them was lost."""
+    ctx.tx.run("seats_give_back", attempt_id=attempt_id)
+    return bool(ctx.tx.value("seats_lost", attempt_id=attempt_id))
+
+
+def lose_seats(ctx: Context, node_id: int) -> None:
+    """Stop the gangs that had a seat on a node that is gone: it is as if theirs were (R25)."""
+    if ctx.tx.run("seats_lose", node_id=node_id):
+        ctx.tx.run("attempts_stop_seatless", node_id=node_id, reason=LOST)
+        ctx.wake.add("nodes")
