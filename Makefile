@@ -44,13 +44,8 @@ tests: setup ## every test
 bench: setup ## measure: see bench/README.md
 	@$(BIN)/python -m bench
 
-torture: setup ## kill -9 of every process, KILL_ROUNDS times (10), from KILL_SEED on; SIM_SEEDS worlds (10000)
-	@KILL_ROUNDS=$${KILL_ROUNDS:-10} $(BIN)/python -m pytest -rP -q tests/system/test_kills_*.py
-	@SIM_SEEDS=$${SIM_SEEDS:-10000} $(BIN)/python -m pytest -rP -q tests/simulation
-	@ZOO_ROUNDS=$${ZOO_ROUNDS:-20} $(BIN)/python -m pytest -q tests/agent/test_agent_zoo.py
-	@EXCLUSIVE_ROUNDS=$${EXCLUSIVE_ROUNDS:-1000} $(BIN)/python -m pytest -q tests/system/test_exclusive_nodes.py
-	@MANAGER_PAUSES=$${MANAGER_PAUSES:-500} $(BIN)/python -m pytest -rP -q tests/service/test_two_managers.py
-	@MACHINE_STEPS=$${MACHINE_STEPS:-1000000} $(BIN)/python -m pytest -rP -q -o timeout=0 tests/service/test_service_machine.py
+torture: setup packages ## try every promise for MINUTES (2), or the one that ROW names: docs/explanation/promises.md
+	@$(BIN)/python -m tests.torture --minutes $${MINUTES:-2} $${ROW:+--row "$$ROW"}
 
 lock: ## pin the dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv

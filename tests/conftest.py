@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 from tests.canary import leaks_in, secrets_of, states_in
+from tests.rounds import IS_TORTURE
 
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")  # how long an example takes says more about the machine
@@ -16,6 +17,13 @@ settings.load_profile("house")  # how long an example takes says more about the 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background; what is started here inherits it, and Ctrl-C would do nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under torture a test takes as long as it is given; who tortures ends what hangs."""
+    if IS_TORTURE:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0), append=False)
 
 
 @pytest.hookimpl(hookwrapper=True)

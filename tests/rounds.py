@@ -2,11 +2,14 @@
 
 A rig asks for `rounds(row, small, large)`, or for `seconds(small, large)`, and says what it has
 reached with `note(row, ...)`; rounds are noted by themselves. A row is a line of the table on
-docs/explanation/promises.md. The environment says whether this is torture:
+docs/explanation/promises.md; its name is written where it is asked for, so that the table finds it.
+The environment says whether this is torture:
 
 - `TORTURE_SECONDS`: how long a row may take; without it everything is small.
 - `TORTURE_RESULTS`: the file to which what was reached is appended, one JSON object a line:
-  ``{"row": ..., "figures": {name: number, ...}}``.
+  ``{"row": ..., "figures": {name: number, ...}}``. Figures of one name are added up, those that
+  end in ``_max`` or begin with ``longest_`` are compared (tests/promises.py).
+- `TORTURE_PART`: ``1/2`` takes the odd rounds only, another process takes the even ones.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 
 LIMIT_SECONDS = float(os.environ.get("TORTURE_SECONDS", "0"))
 IS_TORTURE = LIMIT_SECONDS > 0
+PART, PARTS = map(int, os.environ.get("TORTURE_PART", "0/1").split("/"))
 
 
 def seconds(small: float, large: float) -> float:
@@ -32,14 +36,14 @@ def rounds(row: str, small: int, large: int) -> Iterator[int]:
     How many were completed is noted when the last one is over; when one fails, nothing is.
     """
     began = time.monotonic()
-    wanted = large if IS_TORTURE else small
+    numbers = range(PART, large, PARTS) if IS_TORTURE else range(small)
     reached = 0
-    while reached < wanted:
+    for number in numbers:
         if IS_TORTURE and reached and time.monotonic() - began > LIMIT_SECONDS:
             break
-        yield reached
+        yield number
         reached += 1
-    note(row, rounds=reached, wanted=wanted)
+    note(row, rounds=reached, wanted=len(numbers))
 
 
 def note(row: str, **figures: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -388,11 +389,18 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
+@contextlib.contextmanager
+def serving() -> Iterator[FakeServer]:
+    """A server for as long as it is needed."""
     fake = FakeServer()
     yield fake
     fake.down()
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with serving() as fake:
+        yield fake
 
 
 Launch = Callable[..., AgentProcess]
@@ -401,8 +409,15 @@ Launch = Callable[..., AgentProcess]
 @pytest.fixture
 def launch(server: FakeServer, tmp_path: Path) -> Iterator[Launch]:
     """Start agents; after the test none of their tasks may be left (R36)."""
+    with launching(server, tmp_path) as start:
+        yield start
+
+
+@contextlib.contextmanager
+def launching(server: FakeServer, folder: Path) -> Iterator[Launch]:
+    """Start agents with their files in a folder; afterwards none of their tasks may be left."""
     started: list[AgentProcess] = []
-    node = tmp_path / "node"
+    node = folder / "node"
 
     def start(*options: str, module: str = "jobtasks.agent.main") -> AgentProcess:
         if "--slots" not in options:
@@ -411,16 +426,18 @@ def launch(server: FakeServer, tmp_path: Path) -> Iterator[Launch]:
         started.append(agent)
         return agent
 
-    yield start
-    for agent in started:
-        if agent.process.poll() is None:
-            agent.process.send_signal(signal.SIGCONT)
-            agent.process.terminate()
-            try:
-                agent.process.wait(15)
-            except subprocess.TimeoutExpired:
-                agent.process.kill()
-                agent.process.wait()
+    try:
+        yield start
+    finally:
+        for agent in started:
+            if agent.process.poll() is None:
+                agent.process.send_signal(signal.SIGCONT)
+                agent.process.terminate()
+                try:
+                    agent.process.wait(15)
+                except subprocess.TimeoutExpired:
+                    agent.process.kill()
+                    agent.process.wait()
     wait_for(lambda: not marked(node), f"tasks are left: {marked(node)}", 5)
 
 

@@ -1,7 +1,4 @@
-"""The zoo: twelve nasty programs at once, five endings, and nobody is left (R36).
-
-`ZOO_ROUNDS` repeats it (``make torture``).
-"""
+"""The zoo: twelve nasty programs at once, five endings, and nobody is left (R36)."""
 
 from __future__ import annotations
 
@@ -14,11 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.rounds import note, rounds
 
-from .conftest import AgentProcess, FakeServer, Launch, is_alive, marked, wait_joined
+from .conftest import (
+    AgentProcess,
+    FakeServer,
+    Launch,
+    is_alive,
+    launching,
+    marked,
+    serving,
+    wait_joined,
+)
 from .zoo import ZOO, command, pids
 
-ROUNDS = int(os.environ.get("ZOO_ROUNDS", "1"))
 SURVIVE_SECONDS_MAX = 10.0
 
 
@@ -67,27 +73,43 @@ def kill_keeper(zoo: Zoo) -> None:
     zoo.keeper.process.wait()
 
 
+ENDINGS: list[Callable[[Zoo], None]] = [finish, cancel, term_agent, kill_agent, kill_keeper]
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.rule("R36")
-@pytest.mark.parametrize("number", range(ROUNDS))
-@pytest.mark.parametrize("ending", [finish, cancel, term_agent, kill_agent, kill_keeper])
-def test_nobody_survives(
-    server: FakeServer,
-    launch: Launch,
-    tmp_path: Path,
-    ending: Callable[[Zoo], None],
-    number: int,
-) -> None:
+def test_nobody_survives(tmp_path: Path) -> None:
     """However the attempts end, ten seconds later none of their processes lives."""
+    assert (len(ZOO), len(ENDINGS)) == (12, 5)
+    watched = 0
+    for number in rounds("orphan zoo", 1, 20):
+        for ending in ENDINGS:
+            folder = tmp_path / f"{number}-{ending.__name__}"
+            folder.mkdir()
+            with serving() as server, launching(server, folder) as launch:
+                watched += end_all(server, launch, folder, ending)
+    note("orphan zoo", processes=watched, survivors=0)
+
+
+def end_all(server: FakeServer, launch: Launch, folder: Path, ending: Callable[[Zoo], None]) -> int:
+    """Start every program, end it in one of the ways; return how many processes are gone."""
     keeper = launch("--slots", str(len(ZOO)), module="jobtasks.agent.keeper")
     wait_joined(server, keeper)
-    zoo = Zoo(server, keeper, tmp_path)
-    assert len(zoo.survivors()) >= 2 * len(ZOO)
+    zoo = Zoo(server, keeper, folder)
+    watched = len(zoo.survivors())
+    assert watched >= 2 * len(ZOO)
     ending(zoo)
     limit = time.monotonic() + SURVIVE_SECONDS_MAX
     while left := zoo.survivors():
-        assert time.monotonic() < limit, subprocess.run(
-            ["ps", "-o", "pid,ppid,sid,stat,args", *map(str, left)], capture_output=True, text=True
-        ).stdout
+        assert time.monotonic() < limit, (
+            ending.__name__,
+            subprocess.run(
+                ["ps", "-o", "pid,ppid,sid,stat,args", *map(str, left)],
+                capture_output=True,
+                text=True,
+            ).stdout,
+        )
     if ending in (finish, cancel):
         for attempt in range(1, len(ZOO) + 1):
             server.end_of(attempt)
+    return watched

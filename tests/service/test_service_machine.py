@@ -7,7 +7,6 @@ held, drained and deleted, clocks that are set, what is too old removed.
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from functools import partial
@@ -23,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tests.rounds import note, rounds
 
 from jobtasks.core.errors import StaleAttempt
 from jobtasks.core.identifiers import token_hash
@@ -63,14 +63,16 @@ COMMON = [
 ]
 RARE = ["cancel", "delete_job", "delete_task", "restart_agent", "lose_node", "retain"]
 """What undoes work: only after some starts, so that work comes about."""
-STEPS = int(os.environ.get("MACHINE_STEPS", "10000"))
-"""Steps that hypothesis chooses; `make torture` takes more."""
-STEPS_PER_RUN = 200
+EVENTS_PER_ROUND = 5000
+EVENTS_PER_RUN = 200
 seen: Counter[str] = Counter()
 
 
 class ServiceMachine(RuleBasedStateMachine):
     """Two nodes, some jobs; `dead` are attempts that must never be heard again."""
+
+    events = 0
+    """How many there were, in all runs together."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,11 +102,13 @@ class ServiceMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(COMMON), number=NUMBER, more=NUMBER)
     def common_event(self, name: str, number: int, more: int) -> None:
         """One of the events that work is made of, by weight."""
+        ServiceMachine.events += 1
         getattr(self, name)(number, more)
 
     @rule(name=st.sampled_from(RARE), number=NUMBER, more=NUMBER)
     def rare_event(self, name: str, number: int, more: int) -> None:
         """One of the events that undo work."""
+        ServiceMachine.events += 1
         if self.calm >= 3:
             before = seen.total()
             getattr(self, name)(number, more)
@@ -486,17 +490,19 @@ class ServiceMachine(RuleBasedStateMachine):
 def test_promises_hold_in_any_order_of_events() -> None:
     """Chosen by hypothesis, 200 in a run; every kind of event is seen."""
     seen.clear()
-    run_state_machine_as_test(
-        ServiceMachine,
-        settings=settings(
-            max_examples=max(1, STEPS // STEPS_PER_RUN),
-            stateful_step_count=STEPS_PER_RUN,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    print(dict(seen))
+    before = ServiceMachine.events
+    for _ in rounds("state machine of the service", 2, 200):
+        run_state_machine_as_test(
+            ServiceMachine,
+            settings=settings(
+                max_examples=EVENTS_PER_ROUND // EVENTS_PER_RUN,
+                stateful_step_count=EVENTS_PER_RUN,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    note("state machine of the service", events=ServiceMachine.events - before)
     assert min(seen[name] for name in ("starts", "accepted", "creates", "late calls")) > 30, seen
 
 

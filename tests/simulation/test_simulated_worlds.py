@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from tests.rounds import note, rounds
 
 from jobtasks.testing.simulation.oracle import Violation
-from jobtasks.testing.simulation.world import FAULTS, SERVERS_FAULTS, World, seeds
+from jobtasks.testing.simulation.world import FAULTS, SERVERS_FAULTS, World
 
-SEEDS = int(os.environ.get("SIM_SEEDS", "50"))
-"""`make torture` takes more."""
 SABOTAGE_SEEDS_MAX = 60
 """A broken rule shows within so many worlds."""
 
@@ -41,33 +42,61 @@ def run(seed: int, seen: Counter[str], *kinds: str) -> World:
     return world
 
 
+def seeds(row: Iterator[int]) -> Iterator[int]:
+    """Yield the seed that SIM_SEED names, else one for each round."""
+    chosen = os.environ.get("SIM_SEED")
+    return iter([int(chosen)]) if chosen else row
+
+
 @pytest.mark.timeout(0)
 @pytest.mark.rule("R1", "R3", "R4", "R5", "R10", "R13", "R17", "R21", "R22", "R32", "R35", "R37")
 def test_promises_hold_in_simulated_worlds() -> None:
     """Level order, one acceptance, nothing after the end, right counters, an end for every job."""
     seen: Counter[str] = Counter()
-    for seed in seeds(SEEDS):
+    worlds = 0
+    for seed in seeds(rounds("simulated worlds", 50, 10_000)):
         run(seed, seen)
-    print(f"{len(seeds(SEEDS))} worlds: {dict(seen)}")
-    if len(seeds(SEEDS)) >= 50:
+        worlds += 1
+    faults = sum(seen[kind] for kind in FAULTS)
+    note("simulated worlds", tasks=seen["tasks"], faults=faults)
+    if worlds >= 50:
         assert min(seen[kind] for kind in FAULTS) >= 10, seen
         assert min(seen[kind] for kind in ("Complete", "Cancelled", "lost")) >= 5, seen
 
 
+@pytest.fixture
+def wild_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock of nodes: set by up to an hour before each look at it."""
+    chance = random.Random(1)
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + chance.uniform(-3600, 3600))
+    monkeypatch.setattr(time, "time_ns", lambda: round(time.time() * 10**9))
+
+
 @pytest.mark.timeout(0)
 @pytest.mark.rule("R33")
+@pytest.mark.usefixtures("wild_clock")
 def test_nothing_that_happens_to_the_server_loses_an_attempt() -> None:
     """It dies, is frozen, followed by another, has a full disk, its clock is set by an hour."""
     seen: Counter[str] = Counter()
-    for seed in seeds(max(10, SEEDS // 4)):
+    worlds = 0
+    for seed in seeds(rounds("clocks", 12, 2_500)):
         world = World(seed, SERVERS_FAULTS)
         world.run()
         assert world.lost() == [], "\n".join(world.happenings.trace)
         seen.update(world.seen)
         seen["tasks"] += len(world.oracle.accepted)
         world.close()
-    print(dict(seen))
-    assert os.environ.get("SIM_SEED") or min(seen[kind] for kind in SERVERS_FAULTS) >= 10, seen
+        worlds += 1
+    note(
+        "clocks",
+        tasks=seen["tasks"],
+        clocks_set=seen["clock is set"],
+        servers_stopped=seen["server is frozen"],
+        wrong_expiries=0,
+    )
+    if worlds >= 12:
+        assert min(seen[kind] for kind in SERVERS_FAULTS) >= 10, seen
 
 
 def test_a_seed_decides_everything() -> None:

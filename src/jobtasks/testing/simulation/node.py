@@ -179,13 +179,15 @@ class AgentLoop:
         self._agent = agent
 
     def now(self) -> float:
-        """The machine's monotonic clock."""
-        return self._agent.node.happenings.now
+        """The machine's monotonic clock: nobody else's begins where it does."""
+        node = self._agent.node
+        return node.happenings.now + node.clock_ahead_seconds
 
     def at(self, when: float, action: Callable[[], None]) -> Timer:
         """Call `action` at `when`, then let the loop turn."""
         timer = Timer(action)
-        self._agent.node.happenings.at(when, lambda: self._agent.do(timer))
+        node = self._agent.node
+        node.happenings.at(when - node.clock_ahead_seconds, lambda: self._agent.do(timer))
         return timer
 
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:
@@ -299,6 +301,8 @@ class Node:
     journal: Journal = field(default_factory=Journal)
     agent: Agent | None = None
     lives: int = 0
+    clock_ahead_seconds: float = 0.0
+    """How far its monotonic clock is ahead of simulated time; it begins anew with the machine."""
     stopped: bool = False
     backlog: list[Callable[[], None]] = field(default_factory=list)
 
@@ -320,6 +324,7 @@ class Node:
         self.stopped = False
         self.backlog.clear()
         self.journal = Journal()
+        self.clock_ahead_seconds = -self.happenings.now
 
     def stop(self) -> None:
         """Freeze the machine."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -103,6 +102,7 @@ class World:
         return Node(
             name, draw.randint(1, 4), 1_000_000, self.happenings, draw, self.network,
             self.site.receive, self.misfortune, self.oracle.start, self.oracle.succeeded.add,
+            clock_ahead_seconds=draw.uniform(0, 1e6),
         )  # fmt: skip
 
     def _begin(self) -> None:
@@ -337,9 +337,3 @@ SERVERS_FAULTS = (
     "server is frozen",
 )
 """What happens to the server alone: no attempt may be lost by it (R33)."""
-
-
-def seeds(count: int) -> list[int]:
-    """Return the seeds to run: 0 to `count`, or the one that SIM_SEED names."""
-    chosen = os.environ.get("SIM_SEED")
-    return [int(chosen)] if chosen else list(range(count))
