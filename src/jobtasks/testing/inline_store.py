@@ -12,6 +12,7 @@ from jobtasks.core.errors import Unavailable
 from jobtasks.store.base import StoreSpace, Tx
 from jobtasks.store.pause import Pause
 from jobtasks.store.sqlite import SqliteTx, migrate
+from jobtasks.testing.service import copy_schema
 
 T = TypeVar("T")
 
@@ -24,8 +25,13 @@ class InlineStore:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._connection = sqlite3.connect(path or ":memory:", isolation_level=None)
-        migrate(self._connection)
+        self._connection = sqlite3.connect(
+            path or ":memory:", isolation_level=None, cached_statements=1000
+        )
+        if path is None:
+            copy_schema(self._connection)
+        else:
+            migrate(self._connection)
         self._tx = SqliteTx(self._connection)
         self.committed: Callable[[float, int], None] = lambda seconds, pieces: None
         self.after_commit: Callable[[Tx], None] = lambda tx: None
