@@ -110,8 +110,9 @@ ROWS = (
     Row(
         "simulated worlds",
         "With a network that loses, doubles and reorders, machines that fail and disks that fill, "
-        "levels stay in order, each task is accepted once, and everything ends.",
-        ("R1", "R3", "R4", "R5", "R10", "R13", "R17", "R21", "R22", "R32", "R35", "R37"),
+        "levels stay in order, limits are kept, each task is accepted once, and everything ends.",
+        ("R1", "R3", "R4", "R5", "R10", "R13", "R17", "R19", "R21", "R22", "R26", "R27", "R28",
+         "R32", "R35", "R37"),
         "worlds",
         processes=2,
     ),

@@ -3,13 +3,31 @@
 -- state_of_attempt: how far an attempt is
 SELECT state FROM attempt WHERE id = :attempt;
 
--- new_attempts: attempts above an id: task, its sequence, its job's lowest open sequence and state
+-- new_attempts: attempts above an id: task, sequence, its job's lowest open one, state, whether it is halted
 SELECT a.id, t.uuid, t.sequence, (
     SELECT min(o.sequence) FROM task AS o JOIN batch AS b ON b.id = o.batch_id AND b.state <> 2
     WHERE o.id >> 32 = a.job_id AND o.state <> 2
-), j.state
+), j.state, EXISTS (
+    SELECT 1 FROM task AS f JOIN batch AS b ON b.id = f.batch_id AND b.state <> 2
+    WHERE f.id >> 32 = a.job_id AND f.state = 3
+) AND coalesce(json_extract(j.runtime_constraints, '$.on_failure'), '') <> 'continue'
 FROM attempt AS a JOIN task AS t ON t.id = a.task_id JOIN job AS j ON j.id = a.job_id
 WHERE a.id > :newest ORDER BY a.id;
+
+-- limits_broken: jobs, nodes and slots with more live attempts than there may be
+SELECT 'max_nodes', j.uuid FROM attempt AS a JOIN job AS j ON j.id = a.job_id WHERE a.state < 3
+GROUP BY j.id
+HAVING count(DISTINCT a.node_id) > json_extract(j.runtime_constraints, '$.max_nodes')
+UNION ALL
+SELECT 'max_tasks_per_node', j.uuid FROM attempt AS a JOIN job AS j ON j.id = a.job_id
+WHERE a.state < 3 GROUP BY j.id, a.node_id
+HAVING count(*) > json_extract(j.runtime_constraints, '$.max_tasks_per_node')
+UNION ALL
+SELECT 'memory', n.lasting_id FROM attempt AS a JOIN node AS n ON n.id = a.node_id
+WHERE a.state < 3 GROUP BY n.id HAVING sum(a.memory_kib) > n.memory_kib
+UNION ALL
+SELECT 'slot', n.lasting_id FROM attempt AS a JOIN node AS n ON n.id = a.node_id
+WHERE a.state < 3 GROUP BY n.id, a.slot HAVING count(*) > 1;
 
 -- complete_tasks: what was accepted, and of whom
 SELECT t.uuid, t.attempt_id, t.output FROM task AS t
@@ -24,6 +42,9 @@ SELECT j.uuid, j.state, y.live, (
     SELECT count(*) FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
     WHERE t.id >> 32 = j.id
 ) FROM job AS j JOIN tally AS y ON y.job_id = j.id;
+
+-- nodes_there: every node, by what its machine calls itself
+SELECT uuid, lasting_id FROM node;
 
 -- attempts_lost: attempts that ended without a word of the agent that ran them
 SELECT id, reason FROM attempt WHERE cause = 'agent_lost';

@@ -265,6 +265,8 @@ class Agent:
         elif self.alive and timer.action is not None:
             timer.action()
             self.reconciler.pump()
+            if self.reconciler.is_over():
+                self.node.agent_left()
 
     def die(self) -> None:
         """kill -9 of the agent: its keeper ends every process."""
@@ -317,6 +319,16 @@ class Node:
         if self.agent is not None:
             self.agent.die()
             self.agent = None
+
+    def end_agent(self) -> None:
+        """TERM: it ends and reports what runs, then goes."""
+        if self.agent is not None:
+            self.agent.loop.after(0.0, self.agent.reconciler.leave)
+
+    def agent_left(self) -> None:
+        """It has gone as it was told to; after a while there is another."""
+        self.kill_agent()
+        self.happenings.after(self.random.uniform(0, 20.0), self.boot)
 
     def crash(self) -> None:
         """The machine fails: also what was written and not yet on disk is gone."""

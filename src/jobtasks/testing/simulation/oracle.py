@@ -70,9 +70,8 @@ class Oracle:
 
     def _look_at_new_attempts(self, tx: Tx) -> None:
         """Tasks start in order of their levels, in running jobs, never after they were complete."""
-        for attempt, uuid, sequence, frontier, state in _rows(
-            tx, "new_attempts", newest=self._newest
-        ):
+        found = _rows(tx, "new_attempts", newest=self._newest)
+        for attempt, uuid, sequence, frontier, state, has_failed in found:
             self._newest = max(self._newest, attempt)
             self._note(f"claim {attempt} of {uuid[-6:]}")
             if frontier != sequence:
@@ -81,6 +80,11 @@ class Oracle:
                 raise Violation(f"{uuid} started after it was complete (R10)")
             if state != "Running":
                 raise Violation(f"{uuid} started in a job that is {state} (R21)")
+            if has_failed:
+                raise Violation(f"{uuid} started after a task had failed for good (R19)")
+        broken = _rows(tx, "limits_broken") if found else []
+        if broken:
+            raise Violation(f"more than there may be: {broken} (R26-R28)")
 
     def _look_at_complete_tasks(self, tx: Tx) -> None:
         """What was accepted is of an attempt that said so, and stays."""

@@ -29,6 +29,8 @@ class Misfortune:
     """Exit code 75: another attempt is asked for."""
     memory: float = 0.0
     """Killed for its memory."""
+    gives_up: float = 0.0
+    """Says that it failed for good, after it has created its children."""
     hasty: float = 0.0
     """Ends right after a report that nobody has answered yet."""
 
@@ -77,6 +79,8 @@ class Process:
             self._end(EndKind.EXIT, 75)
         elif draw < bad.crash + bad.asks + bad.memory:
             self._end(EndKind.OUT_OF_MEMORY, None, 9)
+        elif draw > 1 - bad.gives_up:
+            self._create(self._give_up)
         else:
             self._create(self._report)
 
@@ -100,6 +104,10 @@ class Process:
             return
         body = {"key": f"{len(parts)} to go", "items": parts[0]}
         self._post("/create", body, lambda: self._create_parts(parts[1:], then))
+
+    def _give_up(self) -> None:
+        body = {"uuid": self.assignment.task, "values": {"success": False}}
+        self._post("/update", body, lambda: self._end(EndKind.EXIT, 1))
 
     def _report(self) -> None:
         values = {"success": True, "output": str(self.assignment.attempt)}

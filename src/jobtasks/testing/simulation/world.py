@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from jobtasks.core.errors import JobTasksError
+from jobtasks.core.errors import JobTasksError, Unavailable
 from jobtasks.core.settings import Settings
-from jobtasks.service import jobs
+from jobtasks.service import jobs, steering
 from jobtasks.store.checks import load_looks
 from jobtasks.testing.service import ADMIN_TOKEN
 from jobtasks.testing.simulation.happenings import Happenings
@@ -28,6 +28,12 @@ CALM_SECONDS_MAX = 1500.0
 """How long after the last fault everything may take to end: liveness."""
 TRACE_LINES = 150
 """Lines of the trace that a failure shows."""
+CONSTRAINTS: list[dict[str, Any]] = [
+    *([{}] * 3),
+    *({"max_tasks_per_node": 2}, {"min_ram_per_task": 400_000}, {"max_nodes": 1}),
+    *({"on_failure": "cancel"}, {"on_failure": "continue"}, {"max_attempts": 1}),
+]
+"""What jobs ask for."""
 TREES = [[3], [6], [2, 2], [3, 3], [1, 2, 2], [8]]
 """How many children each task of a level creates."""
 
@@ -95,6 +101,7 @@ class World:
             asks=draw.choice((0, 0.05)),
             memory=draw.choice((0, 0.03)),
             hasty=draw.choice((0, 0.1)),
+            gives_up=draw.choice((0, 0.02, 0.05)),
         )
 
     def _node(self, name: str) -> Node:
@@ -121,7 +128,7 @@ class World:
     def _submit(self, name: str) -> None:
         """Submit a job until the server has answered (R22)."""
         self.trees.setdefault(name, self.random.choice(TREES))
-        constraints = self.random.choice([{}, {"max_tasks_per_node": 2}, {"min_ram_per_task": 300}])
+        constraints = self.random.choice(CONSTRAINTS)
         body = {
             "submit_id": name,
             "script": "run",
@@ -175,6 +182,27 @@ class World:
         node = self.some_node()
         node.kill_agent()
         self.later(1.0, node.boot)
+
+    def end_agent(self) -> None:
+        """An agent is told to stop; another begins after it has gone."""
+        self.some_node().end_agent()
+
+    def steer_node(self) -> None:
+        """An administrator holds or drains a node, and releases it later."""
+        known = self._rows("nodes_there")
+        if known and self.site.serving is not None and not self.site.store.full:
+            uuid, _ = self.random.choice(known)
+            if self.random.random() < 0.5:
+                self.site.as_admin(steering.hold, uuid, self.random.uniform(1, 60))
+            else:
+                self.site.as_admin(steering.drain, uuid)
+                self.later(60.0, lambda: self._release(uuid))
+
+    def _release(self, uuid: str) -> None:
+        try:
+            self.site.as_admin(steering.release, uuid)
+        except Unavailable:
+            self.happenings.after(1.0, lambda: self._release(uuid))
 
     def crash_machine(self) -> None:
         """A machine fails and comes back."""
@@ -317,12 +345,14 @@ def size_of(tree: list[int]) -> int:
 
 FAULTS: dict[str, Callable[[World], None]] = {
     "agent dies": World.kill_agent,
+    "agent is told to stop": World.end_agent,
     "clock is set": World.step_clock,
     "disk is full": World.fill_disk,
     "job is cancelled": World.cancel_job,
     "machine fails": World.crash_machine,
     "machine is frozen": World.stop_machine,
     "node is cut off": World.part_node,
+    "node is steered": World.steer_node,
     "second server": World.second_server,
     "server dies": World.kill_server,
     "server is frozen": World.stop_server,
