@@ -82,7 +82,16 @@ def agent_of(state: Path) -> int | None:
         found = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
     except OSError:
         return None
-    return next((int(pid) for pid in found if process_identity(int(pid))), None)
+    return next((int(pid) for pid in found if is_agent(int(pid))), None)
+
+
+def is_agent(pid: int) -> bool:
+    """Whether a process is an agent that lives, and not what a dead one has left to its keeper."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"jobtasks.agent.main" in words and process_identity(pid) is not None
 
 
 def environment(**more: str) -> dict[str, str]:

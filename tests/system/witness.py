@@ -6,9 +6,11 @@ compares them with the API's records.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,14 +147,16 @@ def _order(lines: list[Line], story: dict[str, Record], attempts: Attempts) -> I
         creator = story.get(task["created_by_job_task_uuid"] or "")
         published = microseconds(creator["finished_at"]) if creator else 0
         finished = microseconds(task["finished_at"]) if task["state"] == "complete" else 2**62
-        levels[task["sequence"]].append((published, finished, uuid))
+        levels[task["sequence"]].append((finished, published, uuid))
+    for level in levels.values():
+        level.sort()
     for line in lines:
         if line.what != "start":
             continue
         for sequence in (level for level in levels if level < line.sequence):
-            for published, finished, uuid in levels[sequence]:
-                early = published <= line.wall < finished
-                if early and published <= _given_at(line, attempts):
+            level = levels[sequence]
+            for _, published, uuid in level[bisect(level, line.wall, key=itemgetter(0)) :]:
+                if published <= line.wall and published <= _given_at(line, attempts):
                     yield f"started before {uuid} of sequence {sequence} was complete: {line}"
 
 
