@@ -259,13 +259,15 @@ class Acted:
         *plays: Play,
         script: Path = SCRIPTS / "actor.py",
         constraints: Record | None = None,
+        parameters: Record | None = None,
     ) -> None:
         self.api = api
         self.witness = Witness(folder / f"witness-{next(WITNESSES)}")
+        own = {"witness": str(self.witness.path), "seed": list(plays)}
         body = {
             "script": script.name,
             "script_version": str(script.parent),
-            "script_parameters": {"witness": str(self.witness.path), "seed": list(plays)},
+            "script_parameters": {**own, **(parameters or {})},
             "runtime_constraints": constraints or {},
         }
         self.uuid: str = api.post("/jobs", body)["uuid"]

@@ -8,10 +8,11 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from jobtasks.engines.local import keeper_command
 
 from .conftest import (
     Api,
@@ -45,12 +46,10 @@ class Node:
         self.name = name
         self.state = folder / name
         self.line = Line(served.address) if has_line else None
-        command = [sys.executable, "-m", "jobtasks.cli.main", "agent"]
-        command += ["--server", self.line.url if self.line else served.url]
-        command += ["--token-file", str(served.state / "agent.token"), "--slots", str(slots)]
-        for variable in environ or {}:
-            command += ["--pass-env", variable]
-        self._command = [*command, "--node-dir", str(self.state / "node")]
+        url = self.line.url if self.line else served.url
+        token, directory = served.state / "agent.token", self.state / "node"
+        # What `jobtasks agent` becomes: twenty of them at once start in half the time.
+        self._command = keeper_command(url, token, directory, slots, list(environ or {}))
         self._environ = environment(**(environ or {}))
         self.stderr = folder / f"{name}.stderr"
         self.start()
