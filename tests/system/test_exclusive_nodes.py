@@ -1,79 +1,24 @@
-"""Exclusive tasks on two nodes (R34): an old process takes no step after the new one's first.
-
-`EXCLUSIVE_ROUNDS` asks for more rounds than `ROUNDS` (``make torture``).
-"""
+"""Exclusive tasks on two nodes (R34): an old process takes no step after the new one's first."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.rounds import IS_TORTURE, LIMIT_SECONDS, rounds
 
-from .conftest import (
-    QUICK,
-    SCRIPTS,
-    Api,
-    Served,
-    Start,
-    agent_of,
-    end_keeper,
-    environment,
-    keeper_of,
-    wait_until,
-)
-from .line import Line
+from .conftest import QUICK, SCRIPTS, Api, Served, Start, wait_until
+from .nodes import AddNode, Node, await_nodes, nodes_of
 
-TASKS = 5
-ROUNDS = int(os.environ.get("EXCLUSIVE_ROUNDS", "20"))
-"""Each moves one task from node to node; they move by `TASKS`."""
+TASKS = 20 if IS_TORTURE else 5
+"""They move from node to node together."""
 
 SETTINGS = {**QUICK, "lease_seconds": 3.0, "renew_seconds": 0.3, "freeze_seconds": 1.0}
 SETTINGS |= {"attempts_lost_max": 10_000, "start_within_seconds": 2.0}
-
-
-class Node:
-    """A keeper and its agent, and the line to their server."""
-
-    def __init__(self, served: Served, folder: Path, name: str) -> None:
-        self.state = folder / name
-        self.line = Line(served.address)
-        command = [sys.executable, "-m", "jobtasks.cli.main", "agent", "--server", self.line.url]
-        command += ["--token-file", str(served.state / "agent.token"), "--slots", str(TASKS)]
-        command += ["--node-dir", str(self.state / "node")]
-        with (folder / f"{name}.stderr").open("wb") as stderr:
-            self.process = subprocess.Popen(command, stderr=stderr, env=environment())
-        self.agent = wait_until("an agent", lambda: agent_of(self.state))
-
-    def lose(self, how: str) -> None:
-        """Take it from the server."""
-        if how == "cut":
-            self.line.cut()
-        else:
-            os.kill(self.agent, signal.SIGSTOP)
-        if how == "keeper stopped":
-            self.line.cut()
-            os.kill(self.process.pid, signal.SIGSTOP)
-            os.kill(self.agent, signal.SIGCONT)
-
-    def come_back(self) -> None:
-        """Undo `lose`."""
-        self.line.mend()
-        os.kill(self.process.pid, signal.SIGCONT)
-        os.kill(self.agent, signal.SIGCONT)
-
-    def end(self) -> None:
-        self.come_back()
-        if keeper_of(self.state) is not None:
-            end_keeper(self.state)
-        self.process.wait()
-        self.line.close()
 
 
 @pytest.fixture
@@ -81,21 +26,11 @@ def served(start: Start) -> Served:
     return start("--no-agent", settings=SETTINGS)
 
 
-AddNode = Callable[[str], Node]
-
-
 @pytest.fixture
 def add_node(served: Served, tmp_path: Path) -> Iterator[AddNode]:
-    """Start nodes; each could take all tasks."""
-    found: list[Node] = []
-
-    def add(name: str) -> Node:
-        found.append(Node(served, tmp_path, name))
-        return found[-1]
-
-    yield add
-    for node in found:
-        node.end()
+    """Start nodes with lines of their own; each could take all tasks."""
+    with nodes_of(served, tmp_path) as add:
+        yield partial(add, slots=TASKS, has_line=True)
 
 
 class Moving:
@@ -106,6 +41,8 @@ class Moving:
         self._steps = folder / "steps"
         self._end = folder / "end"
         self._steps.touch()
+        self._read = 0
+        self._seen: list[list[str]] = []
         places = {"steps": str(self._steps), "end": str(self._end)}
         stepping = {"command": [str(SCRIPTS / "stepper.py")]}
         play = [["create_times", TASKS, stepping], ["complete", None]]
@@ -120,8 +57,13 @@ class Moving:
 
     def steps(self) -> list[list[str]]:
         """Return (task, attempt) of each step so far, in order."""
-        text = self._steps.read_text()
-        return [line.split() for line in text[: text.rfind("\n") + 1].splitlines()]
+        with self._steps.open() as file:
+            file.seek(self._read)
+            text = file.read()
+        whole = text[: text.rfind("\n") + 1]
+        self._read += len(whole)
+        self._seen += [line.split() for line in whole.splitlines()]
+        return self._seen
 
     def taken_by(self, attempt: int) -> bool:
         """Has each task taken a step in this attempt or a later one?"""
@@ -144,6 +86,7 @@ class Moving:
         return late
 
 
+@pytest.mark.timeout(240 + 2 * LIMIT_SECONDS)
 @pytest.mark.rule("R34")
 def test_no_step_after_the_new_ones_first(
     served: Served, add_node: AddNode, tmp_path: Path
@@ -154,20 +97,24 @@ def test_no_step_after_the_new_ones_first(
         job = Moving(api, tmp_path)
         wait_until("first steps", lambda: job.taken_by(1))
         nodes = [first, add_node("right")]
-        wait_until("both nodes", lambda: live_nodes(api) == 2)
-        for attempt in range(2, ROUNDS // TASKS + 2):
-            node = nodes[attempt % 2]
-            node.lose(("agent stopped", "cut", "keeper stopped")[attempt % 3])
-            wait_until(f"steps of round {attempt}", partial(job.taken_by, attempt))
-            node.come_back()
-            wait_until("its return", lambda: live_nodes(api) == 2)
+        await_nodes(api, 2)
+        moved = 0
+        for moved in rounds("exclusive moves", 20, 1000):
+            if moved % TASKS == 0:
+                move(api, job, nodes, moved // TASKS + 2)
+                assert job.late_steps() == []
         job.end()
         assert job.late_steps() == []
-        assert len(job.steps()) > 10 * ROUNDS
+        assert len(job.steps()) > 10 * moved
 
 
-def live_nodes(api: Api) -> int:
-    return sum(node["state"] in ("live", "busy") for node in api.get("/nodes")["items"])
+def move(api: Api, job: Moving, nodes: list[Node], attempt: int) -> None:
+    """Take the node that has the tasks from the server until the other has begun with them."""
+    node = nodes[attempt % 2]
+    node.lose(("agent stopped", "cut", "keeper stopped")[attempt % 3])
+    wait_until(f"steps of attempt {attempt}", lambda: job.taken_by(attempt))
+    node.come_back()
+    await_nodes(api, 2)
 
 
 @pytest.mark.rule("R33", "R34")
@@ -180,7 +127,7 @@ def test_a_server_that_stands_still_costs_nothing(
         job = Moving(api, tmp_path)
         wait_until("first steps", lambda: job.taken_by(1))
         add_node("right")
-        wait_until("both nodes", lambda: live_nodes(api) == 2)
+        await_nodes(api, 2)
         served.process.send_signal(signal.SIGSTOP)
         seen = [-1, len(job.steps())]
 
