@@ -218,9 +218,13 @@ class Api:
         found: list[Record] = self.get(f"/job_tasks/{task}/attempts")["items"]
         return found
 
-    def final(self, job: str) -> Record:
+    def final(self, job: str, seconds: float = LIMIT_SECONDS) -> Record:
         """Wait for a job's end; return it."""
-        found: Record = self.get(f"/jobs/{job}", wait=LIMIT_SECONDS)
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            found: Record = self.get(f"/jobs/{job}", wait=min(left, LIMIT_SECONDS))
+            if not found["running"] and found["state"] != "Queued":
+                break
         assert found["state"] in ("Complete", "Failed", "Cancelled"), (found, self.tasks(job))
         return found
 
@@ -299,9 +303,9 @@ class Acted:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.told()}") from None
 
-    def final(self, state: str = "Complete") -> Record:
+    def final(self, state: str = "Complete", seconds: float = LIMIT_SECONDS) -> Record:
         """Wait for the job's end in this state, the witness agreeing; return the job."""
-        found = self.api.final(self.uuid)
+        found = self.api.final(self.uuid, seconds)
         assert found["state"] == state, self.told()
         self.agree()
         return found

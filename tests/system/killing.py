@@ -1,6 +1,6 @@
 """kill -9 of the server, the agent and the keeper at random moments of a job.
 
-`KILL_SEED` repeats a run; `KILL_ROUNDS` asks for more of them (``make torture``).
+`KILL_SEED` repeats a run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from .conftest import Served, Start, agent_of, keeper_of, process_identity, wait_until
 from .witness import Witness
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "1"))
 SEED = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(10**6)))
 
 

@@ -47,8 +47,7 @@ class Staged(Acted):
 
     def ended(self) -> list[Record]:
         """Wait for its end, check that nothing was lost and nothing is twice; return the tasks."""
-        wait_until("the end", lambda: not self.record["running"], 200)
-        self.final()
+        self.final(seconds=200)
         tasks = self.tasks()
         assert len(tasks) == self.count
         assert [task["output"] for task in tasks] == [

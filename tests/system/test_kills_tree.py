@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.rounds import LIMIT_SECONDS, rounds
 
-from .conftest import Act, Acted, Play, Start, Step, acting, wait_until
-from .killing import ROUNDS, SEED, Killer, moments
+from .conftest import Act, Acted, Play, Served, Start, Step, acting
+from .killing import SEED, Killer, moments
 from .witness import Record
 
 CHILDREN = 20
 GRANDCHILDREN = 3
 KILLS = ("server", "server", "agent", "agent", "keeper", "everything")
+TIMEOUT_SECONDS = 240 + 2 * LIMIT_SECONDS
+CREATORS = 20
+"""In one job."""
+OFFSPRING = 50
+NOTED = "start $TASK_UUID $TASK_ATTEMPT $$ 0 ${EPOCHREALTIME/[.,]/} $TASK_SEQUENCE"
+BORN: Record = {"command": ["/bin/bash", "-c", f'echo "{NOTED}" >>"$JOB_PARAMETER_WITNESS"']}
+"""A child: there are so many of them that each may do next to nothing."""
+DEATH_MICROSECONDS = 5000
+"""The last moments of a creator: two or three calls long."""
 TASKS = 1 + CHILDREN * (1 + GRANDCHILDREN)
 
 
@@ -37,26 +46,41 @@ def child(number: int) -> Record:
     return {"parameters": {"attempts": [dies if number % 3 == 0 else lives, lives]}}
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(TIMEOUT_SECONDS)
 @pytest.mark.rule("R1", "R2", "R3", "R4", "R5", "R6", "R12", "R36", "R37")
-@pytest.mark.parametrize("number", range(ROUNDS))
-def test_a_tree_is_whole_whoever_is_killed(start: Start, tmp_path: Path, number: int) -> None:
+def test_a_tree_is_whole_whoever_is_killed(start: Start, tmp_path: Path) -> None:
     """Six kills: the exact number of tasks, each accepted once, none of a dead attempt's."""
     print(f"KILL_SEED={SEED}")
-    chance = random.Random(f"{SEED} {number}")
+    chance = random.Random(f"{SEED} everything")
     served = start("--slots", "4")
+    left: list[tuple[int, str]] = []
+    for _ in rounds("kills of everything", len(KILLS), 10 * len(KILLS)):
+        if not left:
+            job = tree(served, tmp_path)
+            whom = chance.sample(KILLS, len(KILLS))
+            left = list(zip(moments(chance, len(KILLS), TASKS), whom, strict=True))
+            killer = Killer(start, served, job.witness)
+        killer.kill_when(*left.pop(0))
+        served = killer.served
+        if not left:
+            is_whole(served, job)
+    if left:
+        is_whole(served, job)
+
+
+def tree(served: Served, folder: Path) -> Acted:
+    """Submit a job."""
+    last = acting(["complete"], sequence=4)
+    plays: Play = [["create", *map(child, range(CHILDREN)), last], ["complete"]]
     with served.api() as api:
-        last = acting(["complete"], sequence=4)
-        plays: Play = [["create", *map(child, range(CHILDREN)), last], ["complete"]]
-        job = Acted(api, tmp_path, plays)
-    killer = Killer(start, served, job.witness)
-    whom = chance.sample(KILLS, len(KILLS))
-    for starts, name in zip(moments(chance, len(KILLS), TASKS), whom, strict=True):
-        killer.kill_when(starts, name)
-    with killer.served.api() as api:
+        return Acted(api, folder, plays)
+
+
+def is_whole(served: Served, job: Acted) -> None:
+    """Wait for a tree's end, and check that nothing is missing and nothing too much."""
+    with served.api() as api:
         job.api = api
-        wait_until("the end", lambda: not job.record["running"], 100)
-        job.final()
+        job.final(seconds=100)
         tasks = job.tasks()
         assert len(tasks) == TASKS + 1
         assert {task["state"] for task in tasks} == {"complete"}
@@ -72,16 +96,39 @@ def test_a_tree_is_whole_whoever_is_killed(start: Start, tmp_path: Path, number:
         print(f"{job.witness.count()} processes for {len(tasks)} tasks")
 
 
+def creator(chance: random.Random) -> Record:
+    """Creates one by one or at once, dies at a random point of it; then it creates all at once."""
+    before = chance.randrange(OFFSPRING)
+    dies: Step = ["die_in", chance.randrange(DEATH_MICROSECONDS)]
+    ends: Step = ["wait_for_the_end"]
+    one_by_one = [
+        ["create_slowly", before, BORN],
+        dies,
+        ["create_slowly", OFFSPRING - before, BORN],
+    ]
+    first = chance.choice([one_by_one, one_by_one, [dies, ["create_times", OFFSPRING, BORN]]])
+    again: Play = [["create_times", OFFSPRING, BORN], ["complete"]]
+    return {"parameters": {"attempts": [[*first, ends], again]}}
+
+
+@pytest.mark.timeout(TIMEOUT_SECONDS)
 @pytest.mark.rule("R2", "R4", "R6")
-@pytest.mark.parametrize("number", range(3 * ROUNDS))
-def test_children_are_there_all_or_none(act: Act, tmp_path: Path, number: int) -> None:
-    """A parent killed at a random moment while it creates 30: in the end there are 30."""
+def test_children_are_there_all_or_none(act: Act) -> None:
+    """Creators that die at a random point while they create 50: in the end there are 50 of each."""
     print(f"KILL_SEED={SEED}")
-    creates: Step = ["create_slowly", 30, acting(["complete"])]
-    job = act([creates, ["await_file", str(tmp_path / "never")]], [creates, ["complete"]])
-    when = random.Random(f"{SEED} {number}").randint(1, 30)
-    line = job.noted("created", when)[-1]
-    os.kill(line.pid, signal.SIGKILL)
-    job.final()
-    assert (job.seed["attempts"], len(job.tasks())) == (2, 31)
-    assert job.witness.count() == 32
+    chance = random.Random(f"{SEED} creators")
+    left: list[tuple[int, int]] = []
+    for _ in rounds("creators killed", 20, 1000):
+        left = left or created(act, chance)
+        assert left.pop() == (2, OFFSPRING)
+
+
+def created(act: Act, chance: random.Random) -> list[tuple[int, int]]:
+    """Run a job of creators; return how many attempts and children each has."""
+    play: Play = [["create", *(creator(chance) for _ in range(CREATORS))], ["complete"]]
+    job = act(play)
+    job.final(seconds=200)
+    tasks = job.tasks()
+    assert len(tasks) == 1 + CREATORS * (1 + OFFSPRING)
+    children = Counter(task["created_by_job_task_uuid"] for task in tasks)
+    return [(task["attempts"], children[task["uuid"]]) for task in tasks if task["sequence"] == 1]

@@ -116,6 +116,11 @@ def kill(number: int) -> None:
     signal.pause()
 
 
+def die_in(microseconds: int) -> None:
+    """Go on, and be killed by a signal so soon, whatever is under way then."""
+    signal.setitimer(signal.ITIMER_REAL, max(microseconds, 1) / 1e6)
+
+
 def kill_agent() -> None:
     """kill -9 of the process that started this one."""
     os.kill(os.getppid(), signal.SIGKILL)
