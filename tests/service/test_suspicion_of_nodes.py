@@ -298,6 +298,24 @@ def test_what_still_ran_when_the_node_was_held(fleet: Fleet) -> None:
     assert len(fleet.bad.take()) == 1
 
 
+def test_nothing_starts_in_the_call_that_holds_the_node(fleet: Fleet) -> None:
+    """Told of the failure with a slot free, also the trial's; after a success all slots at once."""
+    fleet.fail(STREAK - 2)
+    for assignment in fleet.bad.take():
+        fleet.bad.end(assignment, exit_code=1, sync=False)
+    assert fleet.bad.sync().start == []
+    assert fleet.held_seconds() == 60
+    fleet.pass_seconds(60)
+    fleet.bad.end(fleet.bad.take_one(), exit_code=1, sync=False)
+    assert fleet.bad.sync().start == []
+    assert fleet.held_seconds() == 120
+    fleet.pass_seconds(120)
+    canary = fleet.bad.take_one()
+    fleet.bad.write(canary, success=True)
+    fleet.bad.end(canary, sync=False)
+    assert len(fleet.bad.sync().start) == SLOTS
+
+
 def test_the_last_node_that_takes_work_is_never_held(fleet: Fleet) -> None:
     """It goes on, and its failures use budgets; when another node is back it is held."""
     fleet.service.call(steering.hold, fleet.node(fleet.good).uuid)

@@ -200,6 +200,9 @@ def sync(ctx: Context, caller: Caller, message: Sync) -> Orders:
     if message.leaving:
         lose_agent(ctx, message.agent, node.id, EndKind.AGENT_LOST, "the agent has gone")
         return Orders(message.number, renewed=True, acknowledged=acknowledged)
+    if message.ended:
+        # What has just ended may have held its node, or have ended the hold (R16).
+        node = ctx.tx.one(ServedNode, "node_of_agent", agent_id=message.agent) or node
     orders = _orders(ctx, node, message)
     orders.acknowledged = acknowledged
     orders.renewed = True
