@@ -45,9 +45,8 @@ def raw_sync(node: Node, number: int, wait_seconds: float) -> Orders:
 def waiting(api: Api, node: Node, number: int) -> None:
     """Return when that sync of the node waits at the server."""
     deadline = time.monotonic() + LIMIT_SECONDS
-    seats = api.server.edge.hub._seats
-    while (seen := seats.get(node.joined.agent, (None,))[0]) != number:
-        assert time.monotonic() < deadline, f"waiting: {seen}"
+    while not api.server.edge.hub.seats.waits(node.joined.agent, number):
+        assert time.monotonic() < deadline, f"sync {number} does not wait"
 
 
 @pytest.mark.rule("R33")

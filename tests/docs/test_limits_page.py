@@ -15,7 +15,7 @@ from jobtasks.protocol import messages
 from jobtasks.service import cancelling, creation, idempotency, steering
 
 PAGE = (ROOT / "docs" / "reference" / "limits.md").read_text()
-TIMES = {"head_seconds", "body_seconds", "answer_seconds", "wait_seconds_max"}
+TIMES = {"head_seconds", "body_seconds", "answer_seconds", "wait_seconds_max", "turn_seconds"}
 """Settings that limit how long a request may take; other times are how things are done."""
 
 

@@ -46,8 +46,11 @@ def commits_of(store: SqliteStore) -> list[str]:
 
 
 @pytest.mark.parametrize("writers", [2, 100, GROUP_MAX, GROUP_MAX + 50])
-def test_concurrent_writers_share_commits(sqlite_store: SqliteStore, writers: int) -> None:
+def test_concurrent_writers_share_commits(
+    sqlite_store: SqliteStore, writers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What gathered while a group was written is one commit, at most 256 of them."""
+    monkeypatch.setattr(module, "GROUP_SECONDS", SECONDS)
     gate = threading.Event()
     begun = threading.Event()
 
@@ -62,8 +65,54 @@ def test_concurrent_writers_share_commits(sqlite_store: SqliteStore, writers: in
     gate.set()
     assert [future.result(SECONDS) for future in futures] == [1] * writers
     first.result(SECONDS)
-    groups = -(-writers // GROUP_MAX)
-    assert groups <= len(seen) - 1 <= groups + 1
+    groups = -(-(writers + 1) // GROUP_MAX)
+    assert groups <= len(seen) <= groups + 1
+
+
+def test_agents_go_ahead(sqlite_store: SqliteStore) -> None:
+    """What waits for the writer is done in order of arrival, that of agents before all other."""
+    gate, begun = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def hold(tx: Tx) -> None:
+        begun.set()
+        gate.wait(SECONDS)
+
+    sqlite_store.write(hold)
+    assert begun.wait(SECONDS)
+
+    def note(tx: Tx, name: str) -> None:
+        order.append(name)
+
+    futures = [
+        sqlite_store.write(partial(note, name=name), ahead=name.startswith("sync"))
+        for name in ("one", "two", "sync 1", "three", "sync 2")
+    ]
+    gate.set()
+    for future in futures:
+        future.result(SECONDS)
+    assert order == ["sync 1", "sync 2", "one", "two", "three"]
+
+
+def test_an_answer_is_not_held_back_for_large_pieces(
+    sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that has taken its time is committed, however much waits."""
+    monkeypatch.setattr(module, "GROUP_SECONDS", 0.0)
+    seen = commits_of(sqlite_store)
+    gate, begun = threading.Event(), threading.Event()
+
+    def hold(tx: Tx) -> None:
+        begun.set()
+        gate.wait(SECONDS)
+
+    futures = [sqlite_store.write(hold)]
+    assert begun.wait(SECONDS)
+    futures += [sqlite_store.write(lambda tx: None) for _ in range(5)]
+    gate.set()
+    for future in futures:
+        future.result(SECONDS)
+    assert len(seen) == 6
 
 
 def test_a_lone_write_is_committed_at_once(sqlite_store: SqliteStore) -> None:
@@ -74,22 +123,22 @@ def test_a_lone_write_is_committed_at_once(sqlite_store: SqliteStore) -> None:
     assert len(seen) == 5
 
 
-class SlowQueue:
-    """A writer's queue whose first piece arrives only when the test lets it."""
+class SlowTurns:
+    """A writer's lines in which a piece of work arrives only when the test lets it."""
 
-    def __init__(self, pieces: Any) -> None:
-        self._pieces = pieces
-        self.get = pieces.get
-        self.empty = pieces.empty
+    def __init__(self, turns: Any) -> None:
+        self._turns = turns
+        self.take = turns.take
+        self.is_empty = turns.is_empty
+        self.close = turns.close
         self.begun = threading.Event()
         self.go_on = threading.Event()
 
-    def put(self, piece: Any) -> None:
-        """Put what ends the writer at once, a piece of work late."""
-        if piece is not None:
-            self.begun.set()
-            self.go_on.wait(SECONDS)
-        self._pieces.put(piece)
+    def put(self, piece: Any, *, ahead: bool) -> None:
+        """Put it late."""
+        self.begun.set()
+        self.go_on.wait(SECONDS)
+        self._turns.put(piece, ahead=ahead)
 
 
 def test_a_write_overtaken_by_the_close_is_answered(
@@ -97,8 +146,8 @@ def test_a_write_overtaken_by_the_close_is_answered(
 ) -> None:
     """The store was open when it was asked: the piece does not fall behind the writer's end."""
     store = SqliteStore(path)
-    slow = SlowQueue(store._pieces)
-    monkeypatch.setattr(store, "_pieces", slow)
+    slow = SlowTurns(store._turns)
+    monkeypatch.setattr(store, "_turns", slow)
     asked: list[Future[int]] = []
     asker = threading.Thread(target=lambda: asked.append(store.write(partial(put, key="a"))))
     asker.start()

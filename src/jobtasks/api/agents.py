@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import msgspec
@@ -12,11 +13,13 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import msgpack_answer
 from jobtasks.api.edge import Edge
-from jobtasks.api.hub import LOGS_TOPIC, Bell
+from jobtasks.api.hub import LOGS_TOPIC, Hub
 from jobtasks.api.parsing import read_body
+from jobtasks.api.seats import Seat
 from jobtasks.core.errors import MalformedRequest, Unavailable
 from jobtasks.protocol.messages import Join, LogChunks, LogStored, Orders, Sync
-from jobtasks.service import logs, nodes
+from jobtasks.service import logs, nodes, waking
+from jobtasks.service.context import Caller, Context
 from jobtasks.store.pause import has_room
 from jobtasks.store.records import AttemptRecord
 
@@ -46,7 +49,7 @@ class Agents:
     async def join(self, request: Request) -> Response:
         """A new agent presents itself."""
         message = await self._message(request, self._join)
-        joined = await self.edge.write(
+        joined = await self.edge.write_ahead(
             request, lambda ctx, caller: nodes.join(ctx, caller, message)
         )
         return msgpack_answer(joined)
@@ -55,19 +58,19 @@ class Agents:
         """Take an agent's state of affairs; with nothing to order, hold the answer back."""
         arrived = time.monotonic()
         message = await self._message(request, self._sync)
-        with self.edge.hub.seat(message.agent, message.number) as bell:
-            orders = await self.edge.write(
-                request, lambda ctx, caller: nodes.sync(ctx, caller, message), bell
+        with seat_of(self.edge.hub, message) as seat:
+            orders = await self.edge.write_ahead(
+                request, lambda ctx, caller: nodes.sync(ctx, caller, message), seat
             )
             if not message.leaving:
-                orders = await self._held(request, message, orders, bell, arrived)
+                orders = await self._held(request, message, orders, seat, arrived)
         trust = self.edge.world.trust
         if trust is not None and trust.mark != message.trust:
             orders.trust = trust
         return msgpack_answer(orders)
 
     async def _held(
-        self, request: Request, message: Sync, orders: Orders, bell: Bell, arrived: float
+        self, request: Request, message: Sync, orders: Orders, seat: Seat, arrived: float
     ) -> Orders:
         """Return orders that say something; empty ones when it is time or a newer sync came."""
         until = arrived + min(message.wait_seconds, WAIT_SECONDS_MAX)
@@ -75,19 +78,29 @@ class Agents:
             orders.follow = self.edge.hub.followed(alive.attempt for alive in message.running)
             has_news = self.edge.hub.take_news(orders.follow) or says_something(orders)
             left = until - time.monotonic()
-            if has_news or left <= 0 or bell.superseded or self.edge.hub.closing:
+            if has_news or left <= 0 or seat.superseded or self.edge.hub.closing:
                 return orders
-            if not await bell.wait(left) or bell.superseded:
+            if not await seat.wait(left) or seat.superseded:
                 return orders
             # Rings up to here are answered by the claim that follows.
-            bell.clear()
+            seat.clear()
             held_seconds = time.monotonic() - arrived
             renewed = orders.renewed
-            orders = await self.edge.write(
-                request, lambda ctx, caller: nodes.poll(ctx, caller, message), bell
-            )
+            orders = await self._polled(request, message, seat)
             orders.held_seconds = held_seconds
             orders.renewed = orders.renewed or renewed
+
+    async def _polled(self, request: Request, message: Sync, seat: Seat) -> Orders:
+        """Look again for a sync that waits; when that leaves work, others are to look."""
+
+        def poll(ctx: Context, caller: Caller) -> tuple[Orders, bool]:
+            return nodes.poll(ctx, caller, message), waking.is_work_ready(ctx)
+
+        seats = self.edge.hub.seats
+        seats.looks(seat)
+        orders, is_left = await self.edge.write_ahead(request, poll, seat)
+        seats.has_looked(seat, work_is_left=is_left)
+        return orders
 
     async def logs(self, request: Request) -> Response:
         """Keep pieces of attempts' logs; they are on disk when this is answered (R37)."""
@@ -117,12 +130,23 @@ class Agents:
         return stored
 
     async def _message(self, request: Request, decoder: msgspec.msgpack.Decoder[M]) -> M:
-        self.edge.admit_body(request)
+        self.edge.admit_agent(request)
         body = await read_body(request, MESSAGE_BYTES_MAX)
         try:
             return decoder.decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise MalformedRequest(f"The message cannot be read: {error}") from None
+
+
+def seat_of(hub: Hub, message: Sync) -> AbstractContextManager[Seat]:
+    """Have the bell of a sync."""
+    return hub.seat(
+        message.agent,
+        message.number,
+        jobs=message.jobs_known,
+        attempts=[alive.attempt for alive in message.running],
+        wants_work=bool(message.free_slots),
+    )
 
 
 def says_something(orders: Orders) -> bool:

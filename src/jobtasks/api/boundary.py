@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobtasks.api.answers import error_answer, failure
+from jobtasks.api.bodies import Bodies
 from jobtasks.api.connection import HEAD_TOO_LARGE
 from jobtasks.api.meters import Meters
 from jobtasks.api.requests import prepare
@@ -31,6 +32,8 @@ REQUEST_ID = "jobtasks.request_id"
 REQUEST_ID_VALUE = re.compile(rb"[\x20-\x7e]{1,1024}")
 SLASHES = re.compile("//+")
 AGENTS = "/agent/"
+RENEWING = ("/agent/v1/sync", "/agent/v1/join")
+"""What no load puts off: leases live by it (R33)."""
 OPEN_TO_ALL_SITES = ("/arvados/", "/discovery/", "/openapi.json")
 """Where pages of other sites may read answers: tokens are given by hand here, never by a cookie."""
 CROSS_ORIGIN = [
@@ -55,6 +58,7 @@ class Boundary:
         self._app = app
         self._settings = settings
         self._meters = meters
+        self._bodies = Bodies(settings.bodies_bytes_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -96,14 +100,19 @@ class Boundary:
         try:
             if HEAD_TOO_LARGE in scope:
                 raise HeadTooLarge
-            is_agents = scope["path"].startswith(AGENTS)
-            if not is_agents and self._meters.requests_open > self._settings.requests_open_max:
-                raise TooManyRequests
-            if not is_agents:
-                receive = await prepare(scope, receive, self._settings)
+            if scope["path"] in RENEWING:
+                await self._app(scope, receive, send)
+                return
+            with self._bodies.hold(scope, receive) as counted:
+                await self._serve_others(scope, counted, send)
         except JobTasksError as error:
             await error_answer(error)(scope, receive, send)
-            return
+
+    async def _serve_others(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith(AGENTS):
+            if self._meters.requests_open > self._settings.requests_open_max:
+                raise TooManyRequests
+            receive = await prepare(scope, receive, self._settings)
         if scope["method"] == "OPTIONS" and scope["path"].startswith(OPEN_TO_ALL_SITES):
             await PlainTextResponse("-")(scope, receive, send)
             return
@@ -121,7 +130,8 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID_VALUE.fullmatch(value):
             return str(value, "latin-1")
-    return "req-" + base36(secrets.randbits(100), 20)
+    # A name, no secret: it need not ask the system for noise.
+    return "req-" + base36(random.getrandbits(100), 20)
 
 
 def _route_of(scope: Scope) -> str:

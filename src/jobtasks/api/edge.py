@@ -13,13 +13,14 @@ from starlette.requests import Request
 
 from jobtasks.api.deliveries import Deliveries
 from jobtasks.api.forms import FORM
-from jobtasks.api.hub import Bell, Hub
+from jobtasks.api.hub import Hub
 from jobtasks.api.meters import Measured, Meters
-from jobtasks.core.errors import Invalid, JobTasksError, NotLoggedIn
+from jobtasks.api.seats import Bell
+from jobtasks.core.errors import Invalid, JobTasksError, NotLoggedIn, TooManyRequests
 from jobtasks.core.identifiers import spelled_token
 from jobtasks.core.resources import as_boolean
 from jobtasks.core.scopes import call_of
-from jobtasks.service import events, repeats, tokens
+from jobtasks.service import access, events, repeats, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.service.idempotency import Name
 from jobtasks.service.repeats import RequestName
@@ -65,6 +66,9 @@ def secret_of(request: Request) -> str | None:
 def _token_parameter(request: Request) -> str | None:
     """Return the token that old clients put into the address or a form, before any header."""
     form = request.scope.get(FORM)
+    if not form and not request.scope["query_string"]:
+        # As agents call, all the time.
+        return None
     for name in ("api_token", "oauth_token"):
         given = request.query_params.get(name) or (form.get(name) if form else None)
         if given:
@@ -116,7 +120,19 @@ class Edge:
         self.pauses = (store.pause, self.log_pause)
         self._noting: set[str] = set()
         """Tokens whose use is about to be noted."""
+        self._agents: set[str | None] = set()
+        """Tokens that were an agent's when they were seen first."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+
+    def admit_agent(self, request: Request) -> None:
+        """Refuse whoever is no agent before a body is read, and before he goes ahead of others.
+
+        A token that was revoked since is refused in the transaction that uses it, like any.
+        """
+        token = token_of(request)
+        if token not in self._agents:
+            self.glance(request, lambda ctx, caller: access.require_agent(caller))
+            self._agents.add(token)
 
     def admit_body(self, request: Request) -> None:
         """Refuse a body before it is read: any without a token, a large one without a valid one.
@@ -129,8 +145,14 @@ class Edge:
             self.glance(request, lambda ctx, caller: None)
 
     async def read(self, request: Request, work: Work[T]) -> T:
-        """Run `work` on a snapshot, in a thread."""
-        return await self.in_thread(self.glance, request, work)
+        """Run `work` on a snapshot, in a thread, if it is its turn in time."""
+        in_turn = self._in_turn()
+
+        def read() -> T:
+            in_turn()
+            return self.glance(request, work)
+
+        return await self.in_thread(read)
 
     def glance(self, request: Request, work: Work[T]) -> T:
         """Run `work` on a snapshot, here and now: for a row or two, found by their keys.
@@ -145,15 +167,41 @@ class Edge:
 
         return self.store.read(piece)
 
-    async def write(self, request: Request, work: Work[T], but: Bell | None = None) -> T:
-        """Run `work` in a writing transaction; then wake whom it says, except `but`.
+    async def write(self, request: Request, work: Work[T]) -> T:
+        """Run `work` in a writing transaction, if it is its turn in time; then wake whom it says.
 
         A rehearsal is undone before anybody sees it.
         """
-        admit = self._admission(request)
+        admit, in_turn = self._admission(request), self._in_turn()
+
+        def admitted(ctx: Context) -> T:
+            in_turn()
+            return work(ctx, admit(ctx))
+
         if is_rehearsal(request):
-            return await self._rehearse(lambda ctx: work(ctx, admit(ctx)))
-        return await self.commit(lambda ctx: work(ctx, admit(ctx)), but)
+            return await self._rehearse(admitted)
+        return await self.commit(admitted)
+
+    async def write_ahead(self, request: Request, work: Work[T], but: Bell | None = None) -> T:
+        """Do the same for an agent that was admitted: it does not wait behind others (R33)."""
+        admit = self._admission(request)
+        return await self.commit(lambda ctx: work(ctx, admit(ctx)), but, ahead=True)
+
+    def _in_turn(self) -> Callable[[], None]:
+        """Return what refuses a request that has waited too long, before anything is done (R40).
+
+        Its sender may be gone by then, and will come again: work for nobody keeps others waiting.
+        """
+        seconds = self.world.settings.turn_seconds
+        until = time.monotonic() + seconds
+
+        def check() -> None:
+            if time.monotonic() > until:
+                raise TooManyRequests(
+                    f"It was not this request's turn within {seconds:g} s; repeat it later."
+                )
+
+        return check
 
     async def _rehearse(self, work: Callable[[Context], T]) -> T:
         """Return what `work` returns; its transaction is rolled back, and nobody is woken."""
@@ -205,8 +253,10 @@ class Edge:
             )
             noted.add_done_callback(lambda _: self._noting.discard(uuid))
 
-    async def commit(self, work: Callable[[Context], T], but: Bell | None = None) -> T:
-        """Do the same for the server itself: nobody is identified."""
+    async def commit(
+        self, work: Callable[[Context], T], but: Bell | None = None, *, ahead: bool = False
+    ) -> T:
+        """Do the same for the server itself: nobody is identified. `but` is not woken."""
         wake: set[str] = set()
         measured: list[Measured] = []
 
@@ -224,7 +274,7 @@ class Edge:
                 if wake:
                     self.hub.ring_soon(wake, but)
 
-        future = self.store.write(piece)
+        future = self.store.write(piece, ahead=ahead)
         # Not after the await: whoever waits for this commit may be gone by then.
         future.add_done_callback(ring)
         return await asyncio.wrap_future(future)

@@ -14,9 +14,10 @@ from starlette.routing import Route
 from jobtasks.api.collection import BASE
 from jobtasks.api.edge import Edge
 from jobtasks.api.feed import TOPIC, Feed, end_of
-from jobtasks.api.hub import LOGS_TOPIC, Bell
+from jobtasks.api.hub import LOGS_TOPIC
 from jobtasks.api.logs import kinds_as_uuids
 from jobtasks.api.rendering import render_log
+from jobtasks.api.seats import Bell
 from jobtasks.api.tails import Tails, as_entry
 from jobtasks.core import matching
 from jobtasks.core.errors import Forbidden, Invalid, JobTasksError, TooManyRequests

@@ -11,38 +11,14 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
+from jobtasks.api.seats import Bell, Seat, Seats
+
 FOLLOW_SECONDS = 30.0
 """How long a reader's wish for a running attempt's log is remembered."""
-
-
 LOGS_TOPIC = "logs"
 """Whom to wake when output of running tasks has arrived."""
-
-
-class Bell:
-    """Rings for one waiter; a ring before the wait is not lost."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self.superseded = False
-        """A newer call of the same agent has arrived: answer at once."""
-
-    def ring(self) -> None:
-        """Wake the waiter."""
-        self._event.set()
-
-    def clear(self) -> None:
-        """Forget the rings so far: what they told of is about to be read."""
-        self._event.clear()
-
-    async def wait(self, seconds: float) -> bool:
-        """Return whether the bell rang within `seconds`."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        return True
+NODES_TOPIC = "nodes"
+"""Whom to wake when work has become ready: not everybody, see seats.py."""
 
 
 class Hub:
@@ -51,7 +27,7 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._bells: dict[str, set[Bell]] = {}
-        self._seats: dict[int, tuple[int, Bell]] = {}
+        self.seats = Seats()
         self._follow: dict[int, float] = {}
         self._untold: set[int] = set()
         """Attempts whose agent does not know yet that somebody reads their logs."""
@@ -64,6 +40,8 @@ class Hub:
             for bell in self._bells.get(topic, ()):
                 if bell is not but:
                     bell.ring()
+        if NODES_TOPIC in topics:
+            self.seats.work_is_ready(but)
 
     def ring_soon(self, topics: Collection[str], but: Bell | None = None) -> None:
         """Do the same from another thread."""
@@ -73,10 +51,15 @@ class Hub:
     def listen(self, *topics: str) -> Iterator[Bell]:
         """Have a bell that rings for any of `topics`."""
         bell = Bell()
+        with self._listening(bell, topics):
+            yield bell
+
+    @contextmanager
+    def _listening(self, bell: Bell, topics: Iterable[str]) -> Iterator[None]:
         for topic in topics:
             self._bells.setdefault(topic, set()).add(bell)
         try:
-            yield bell
+            yield
         finally:
             for topic in topics:
                 listeners = self._bells[topic]
@@ -85,20 +68,27 @@ class Hub:
                     del self._bells[topic]
 
     @contextmanager
-    def seat(self, agent: int, number: int) -> Iterator[Bell]:
-        """Have the bell of an agent's newest sync; the one that waits there now is sent home."""
-        with self.listen("nodes") as bell:
-            seated = self._seats.get(agent)
-            if seated is None or seated[0] < number:
-                self._seats[agent] = (number, bell)
-                if seated is not None:
-                    seated[1].superseded = True
-                    seated[1].ring()
-            try:
-                yield bell
-            finally:
-                if self._seats.get(agent) == (number, bell):
-                    del self._seats[agent]
+    def seat(
+        self,
+        agent: int,
+        number: int,
+        *,
+        jobs: Collection[str] = (),
+        attempts: Collection[int] = (),
+        wants_work: bool = True,
+    ) -> Iterator[Seat]:
+        """Have the bell of an agent's newest sync; the one that waits there now is sent home.
+
+        It rings for what becomes of the agent's jobs, and when the agent is to look for work. One
+        that has attempts and names no jobs is told of everything.
+        """
+        seat = Seat(attempts)
+        topics = (NODES_TOPIC,) if attempts and not jobs else jobs
+        with (
+            self._listening(seat, topics),
+            self.seats.take(agent, number, seat, wants_work=wants_work),
+        ):
+            yield seat
 
     def follow(self, attempt: int) -> None:
         """Note that somebody reads the log of a running attempt; its agent is told soon."""
@@ -107,7 +97,7 @@ class Hub:
         self._follow[attempt] = now + FOLLOW_SECONDS
         if is_news:
             self._untold.add(attempt)
-            self.ring(("nodes",))
+            self.seats.ring_runner(attempt)
 
     def followed(self, attempts: Iterable[int]) -> list[int]:
         """Return which of `attempts` are read; forget readings that are too old."""
@@ -128,3 +118,4 @@ class Hub:
         """Send everyone home."""
         self.closing = True
         self.ring(tuple(self._bells))
+        self.seats.ring_all()

@@ -28,13 +28,13 @@ async def manage(edge: Edge) -> None:
         LostManager: another manager has taken over.
     """
     holder = f"{socket.gethostname()}:{os.getpid()}"
-    term = await edge.commit(lambda ctx: tick.take_over(ctx, holder))
+    term = await edge.commit(lambda ctx: tick.take_over(ctx, holder), ahead=True)
     previous: Reading | None = None
     with edge.hub.listen("manager") as bell:
         while not edge.hub.closing:
             bell.clear()
             try:
-                due, previous = await edge.commit(_ticking(edge, term, previous))
+                due, previous = await edge.commit(_ticking(edge, term, previous), ahead=True)
             except tick.LostManager:
                 raise
             except Unavailable:

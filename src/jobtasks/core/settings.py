@@ -77,6 +77,10 @@ class Settings:
     """How long a client may take nothing of an answer that it asked for."""
     requests_open_max: int = 1000
     """Requests that are under way at a time; those of agents are not counted."""
+    bodies_bytes_max: int = 256 * 1024 * 1024
+    """Bodies of all requests that are under way, together; those of syncs are not counted."""
+    turn_seconds: float = 20.0
+    """How long a request may wait for its turn at the database."""
     record_bytes_max: int = 2 * 1024 * 1024
     """Parameters, constraints, command or output of one record, each."""
     tasks_per_job_max: int = 10_000_000

@@ -217,7 +217,7 @@ def _fail(
     if on_failure == "cancel":
         reason = f"task {facts.task_uuid} failed"
         ctx.tx.run("attempts_stop_job", job_id=facts.job_id, reason=reason)
-        ctx.wake.add("nodes")
+        ctx.wake.update({"nodes", facts.job_uuid})
 
 
 def _retry(

@@ -79,8 +79,10 @@ class Store(Protocol):
     pause: Pause
     """Whether the database takes writes now."""
 
-    def write(self, work: Callable[[Tx], T], /) -> Future[T]:
+    def write(self, work: Callable[[Tx], T], /, *, ahead: bool = False) -> Future[T]:
         """Run `work` in a savepoint of the next group; done when the group is on disk.
+
+        What is `ahead`, of agents and of the manager, does not wait behind the others (R33).
 
         When `work` raises, its savepoint is rolled back and the future carries the error; the
         others of the group are not touched. A failed commit (a full disk) reaches every future of

@@ -2,18 +2,18 @@
 
 The writer thread takes whatever work has gathered while the last group was being committed, runs
 each piece in a savepoint, commits once, and only then answers. No timers: a lone write is
-committed at once, a crowd shares one fsync.
+committed at once, a crowd shares one fsync. A group ends early when its pieces are large, so that
+nobody waits for the answers of many others; agents go ahead (store/turns.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,10 +22,13 @@ from jobtasks.core.errors import JobTasksError, Unavailable
 from jobtasks.store.base import StoreSpace, Tx, Value, Values
 from jobtasks.store.pause import Pause, has_room, is_about_storage
 from jobtasks.store.statements import load_migrations, load_statements
+from jobtasks.store.turns import Turns
 
 T = TypeVar("T")
 GROUP_MAX = 256
 """Pieces of work in one commit."""
+GROUP_SECONDS = 0.02
+"""A group that has worked so long takes no further piece: its answers are not held back for it."""
 AHEAD_BYTES_MAX = 64 * 1024 * 1024
 """To what the write-ahead log is cut when it begins anew; one large write may make it longer."""
 CHECKPOINTS_MAX = 20
@@ -101,7 +104,7 @@ class SqliteStore:
             self._writer.close()
             raise
         self._tx = SqliteTx(self._writer)
-        self._pieces: queue.SimpleQueue[Piece | None] = queue.SimpleQueue()
+        self._turns: Turns[Piece] = Turns()
         self._readers = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
@@ -109,12 +112,12 @@ class SqliteStore:
         self._thread = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
         self._thread.start()
 
-    def write(self, work: Callable[[Tx], T], /) -> Future[T]:
+    def write(self, work: Callable[[Tx], T], /, *, ahead: bool = False) -> Future[T]:
         """Run `work` in a savepoint of the next group; done when the group is on disk."""
         future: Future[T] = Future()
         with self._accepting:
             if not self._closed:
-                self._pieces.put((work, future))
+                self._turns.put((work, future), ahead=ahead)
                 return future
         future.set_exception(Unavailable("The server is ending."))
         return future
@@ -165,7 +168,7 @@ class SqliteStore:
         """Finish what was accepted and close the database."""
         with self._accepting:
             self._closed = True
-            self._pieces.put(None)
+            self._turns.close()
         self._thread.join()
         for connection in [*self._connections, self._writer]:
             connection.close()
@@ -198,34 +201,25 @@ class SqliteStore:
         return pair
 
     def _write_groups(self) -> None:
-        open_for_more = True
-        while open_for_more:
-            group: list[Piece] = []
-            piece = self._pieces.get()
-            while piece is not None:
-                group.append(piece)
-                if len(group) == GROUP_MAX or self._pieces.empty():
-                    break
-                piece = self._pieces.get()
-            open_for_more = piece is not None
-            if group:
-                self._write_group(group)
+        while (piece := self._turns.take()) is not None:
+            self._write_group(piece)
 
-    def _write_group(self, group: list[Piece]) -> None:
+    def _write_group(self, first: Piece) -> None:
         if self.pause.reason and not has_room(self._path.parent):
-            self._abandon(group, self.pause.reason)
+            self._abandon([first], self.pause.reason)
             return
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
         failures = self.pause.failures
+        group: list[Piece] = []
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            for work, future in group:
+            for work, future in self._group(first, group):
                 if future.set_running_or_notify_cancel():
                     answers.append((future, *self._run_piece(work)))
             began = time.perf_counter()
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
-            self._abandon(group, str(error))
+            self._abandon(group or [first], str(error))
             return
         if failures == self.pause.failures:
             self.pause.end()
@@ -235,6 +229,16 @@ class SqliteStore:
                 future.set_result(result)
             else:
                 future.set_exception(problem)
+
+    def _group(self, first: Piece, group: list[Piece]) -> Iterator[Piece]:
+        """Yield `first` and what waits by the time it is its turn; note each in `group`."""
+        until = time.monotonic() + GROUP_SECONDS
+        piece: Piece | None = first
+        while piece is not None:
+            group.append(piece)
+            yield piece
+            is_full = len(group) == GROUP_MAX or time.monotonic() >= until
+            piece = None if is_full or self._turns.is_empty() else self._turns.take()
 
     def _run_piece(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
         """Run one piece in a savepoint; an error that ends the transaction ends the whole group."""

@@ -49,7 +49,7 @@ class InlineStore:
         """Rows that were ever changed, also by what was rolled back."""
         return self._connection.total_changes
 
-    def write(self, work: Callable[[Tx], T], /) -> Future[T]:
+    def write(self, work: Callable[[Tx], T], /, *, ahead: bool = False) -> Future[T]:
         """Run `work` and commit; errors of `work` are in the future, with nothing stored."""
         future: Future[T] = Future()
         if self.full:
