@@ -121,8 +121,10 @@ def test_a_persons_token_is_no_agents(api: Api, path: str) -> None:
     }[path]
     address = f"/agent/v1/{path}"
     message_of(api.http.post(address, content=msgspec.msgpack.encode(body)), 403)
-    message_of(api.http.post(address, content=b"\xff\xff"), 400)
-    message_of(api.http.post(address, content=msgspec.msgpack.encode({"agent": "x"})), 400)
+    for content in (b"\xff\xff", msgspec.msgpack.encode({"agent": "x"})):
+        message_of(api.http.post(address, content=content), 403)
+        with api.client(AGENT) as agent:
+            message_of(agent.post(address, content=content), 400)
 
 
 @pytest.mark.rule("R8")

@@ -13,8 +13,12 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 P = TypeVar("P")
-STARVED_SECONDS = 0.5
-"""Agents that keep the writer busy without a pause leave it to others for a piece so often."""
+OTHERS_SHARE = 0.25
+"""How much time others get, as a share of that of agents that keep the writer busy."""
+SLICE_SECONDS = 0.02
+"""So much of it is theirs at a time; a longer piece is paid for afterwards ..."""
+DEBT_SECONDS_MAX = 1.0
+"""... but not with more than this, however long it took."""
 
 
 class Turns(Generic[P]):
@@ -26,14 +30,15 @@ class Turns(Generic[P]):
         self._others: deque[P] = deque()
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
         """One for each piece, put after it: who has one finds a piece in one of the lines."""
-        self._others_since = clock()
-        """When others had the writer last, or began to want it."""
+        self._credit_seconds = 0.0
+        """What others have coming, while agents are before them; below 0: what they owe."""
+        self._is_slice = False
+        """Whether others have the writer although agents wait."""
         self._took_other = False
+        self._taken_at = clock()
 
     def put(self, piece: P, *, ahead: bool) -> None:
         """Add a piece to the end of its line."""
-        if not ahead and not self._others:
-            self._others_since = self._clock()
         (self._ahead if ahead else self._others).append(piece)
         self._tokens.put(True)
 
@@ -47,13 +52,21 @@ class Turns(Generic[P]):
 
     def take(self) -> P | None:
         """Wait for the next piece; None, again and again, when nothing follows."""
+        self._account(self._clock() - self._taken_at)
         if not self._tokens.get():
             self.close()
             return None
-        now = self._clock()
-        if self._took_other:
-            # From its end on: a long piece is not followed by another at once.
-            self._others_since = now
-        are_starved = now - self._others_since >= STARVED_SECONDS
-        self._took_other = bool(self._others) and (not self._ahead or are_starved)
+        self._taken_at = self._clock()
+        self._took_other = bool(self._others) and (not self._ahead or self._is_slice)
         return (self._others if self._took_other else self._ahead).popleft()
+
+    def _account(self, seconds: float) -> None:
+        """Take note of how long the last piece had the writer."""
+        if self._took_other:
+            self._credit_seconds = max(self._credit_seconds - seconds, -DEBT_SECONDS_MAX)
+        elif self._others or self._credit_seconds < 0:
+            self._credit_seconds += seconds * OTHERS_SHARE
+        if not self._others:
+            self._credit_seconds = min(self._credit_seconds, 0.0)
+        if self._credit_seconds <= 0 or self._credit_seconds >= SLICE_SECONDS:
+            self._is_slice = self._credit_seconds > 0
