@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
+from jobtasks.agent import cgroups, groups, procfs
 from jobtasks.protocol.frames import STDERR, STDOUT, read_frames
 from jobtasks.protocol.messages import (
     Assignment,
@@ -389,6 +390,20 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def group_of(pid: int) -> Path | None:
+    """Return the control group of a process, if it is in one of version 2 that is mounted here."""
+    with contextlib.suppress(cgroups.GroupsError):
+        point, root = cgroups.mount()
+        name = procfs.group(pid)
+        return point / os.path.relpath(name, root) if name else None
+    return None
+
+
+def is_frozen(pid: int) -> bool:
+    group = group_of(pid)
+    return group is not None and groups.field(group / "cgroup.events", "frozen") == 1
+
+
 @contextlib.contextmanager
 def serving() -> Iterator[FakeServer]:
     """A server for as long as it is needed."""
@@ -407,21 +422,31 @@ Launch = Callable[..., AgentProcess]
 
 
 @pytest.fixture
-def launch(server: FakeServer, tmp_path: Path) -> Iterator[Launch]:
-    """Start agents; after the test none of their tasks may be left (R36)."""
-    with launching(server, tmp_path) as start:
+def cgroups_mode() -> str:
+    """Where agents have their control groups; a module that proves both has its own."""
+    return cgroups.AUTO
+
+
+@pytest.fixture
+def launch(server: FakeServer, tmp_path: Path, cgroups_mode: str) -> Iterator[Launch]:
+    """Start agents; after the test none of their tasks, or groups, may be left (R36)."""
+    with launching(server, tmp_path, cgroups_mode) as start:
         yield start
 
 
 @contextlib.contextmanager
-def launching(server: FakeServer, folder: Path) -> Iterator[Launch]:
-    """Start agents with their files in a folder; afterwards none of their tasks may be left."""
+def launching(
+    server: FakeServer, folder: Path, cgroups_mode: str = cgroups.AUTO
+) -> Iterator[Launch]:
+    """Start agents with their files in a folder; afterwards nothing of their tasks may be left."""
     started: list[AgentProcess] = []
     node = folder / "node"
 
     def start(*options: str, module: str = "jobtasks.agent.main") -> AgentProcess:
         if "--slots" not in options:
             options = ("--slots", "4", *options)
+        if "--cgroups" not in options:
+            options = ("--cgroups", cgroups_mode, *options)
         agent = AgentProcess(server, node, module, *options)
         started.append(agent)
         return agent
@@ -439,6 +464,11 @@ def launching(server: FakeServer, folder: Path) -> Iterator[Launch]:
                     agent.process.kill()
                     agent.process.wait()
     wait_for(lambda: not marked(node), f"tasks are left: {marked(node)}", 5)
+    group = groups.recorded(node)
+    # Who was killed could not remove it.
+    groups.end(node)
+    if all(agent.process.returncode == 0 for agent in started):
+        assert group is None
 
 
 @pytest.fixture

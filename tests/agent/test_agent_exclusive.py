@@ -14,7 +14,7 @@ import pytest
 from jobtasks.agent.freezer import Held, State, now
 from jobtasks.protocol.messages import EndKind
 
-from .conftest import AgentProcess, FakeServer, Launch, is_alive, wait_for, wait_joined
+from .conftest import AgentProcess, FakeServer, Launch, is_alive, is_frozen, wait_for, wait_joined
 
 KEEPER = "jobtasks.agent.keeper"
 FREEZE_SECONDS = 1.0
@@ -27,6 +27,12 @@ while True:
     time.sleep(0.01)
 ' "$1" """
 """A process that notes each of its steps in the file $1."""
+
+
+@pytest.fixture(params=["auto", "off"])
+def cgroups_mode(request: pytest.FixtureRequest) -> str:
+    """With control groups where there are some, and without."""
+    return str(request.param)
 
 
 class Stepping:
@@ -61,8 +67,9 @@ class Stepping:
 
 
 def is_stopped(pid: bytes) -> bool:
+    """Whether a process stands still: stopped, or in a control group that is frozen."""
     state = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0]
-    return state == "T"
+    return state == "T" or is_frozen(int(pid))
 
 
 @pytest.fixture
@@ -160,7 +167,8 @@ def test_who_lost_its_lease_takes_no_step(
 @pytest.mark.rule("R34")
 def test_patience_ends_without_a_thaw(server: FakeServer, launch: Launch, tmp_path: Path) -> None:
     """When it is over a frozen attempt is killed, and has taken no step."""
-    server.joined.freeze_seconds = FREEZE_SECONDS
+    # So long after patience the keeper takes the agent, which looks once a second, for dead.
+    server.joined.freeze_seconds = 4.0
     server.joined.patience_seconds = 6.0
     wait_joined(server, launch(module=KEEPER))
     found = Stepping(server, tmp_path / "steps", 1, exclusive=True)

@@ -28,6 +28,12 @@ from .zoo import ZOO, command, pids
 SURVIVE_SECONDS_MAX = 10.0
 
 
+@pytest.fixture(params=["auto", "off"])
+def cgroups_mode(request: pytest.FixtureRequest) -> str:
+    """With control groups where there are some, and without."""
+    return str(request.param)
+
+
 class Zoo:
     """All programs of the zoo on one node, each an attempt of its own."""
 

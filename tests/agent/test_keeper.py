@@ -92,7 +92,7 @@ def test_agent_inherits_no_descriptors(keeper: AgentProcess) -> None:
 
 
 def test_keeper_imports_nothing_of_the_agent() -> None:
-    """The keeper stays small: none of our modules but its package and freezer, no msgspec."""
+    """The keeper stays small: none of ours but its package, freezer and groups, no msgspec."""
     program = (
         "import sys, jobtasks.agent.keeper as keeper\n"
         "print(sorted(n for n in sys.modules if n.startswith(('jobtasks.', 'msgspec'))))"
@@ -101,5 +101,10 @@ def test_keeper_imports_nothing_of_the_agent() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == str(
-        ["jobtasks.agent", "jobtasks.agent.freezer", "jobtasks.agent.keeper"]
+        [
+            "jobtasks.agent",
+            "jobtasks.agent.freezer",
+            "jobtasks.agent.groups",
+            "jobtasks.agent.keeper",
+        ]
     )

@@ -107,6 +107,8 @@ class Attempts:
         self.grace_seconds = 10.0
         self.log_bytes_max = 64 * 1024 * 1024
         self.log_directory = ""
+        self.groups_name = ""
+        """How /proc calls the group in which the slots' control groups are."""
 
     def free_slots(self) -> list[int]:
         """Numbers of the slots that may take an attempt now."""
@@ -163,19 +165,21 @@ class Attempts:
     def _spawn(
         self, assignment: Assignment, command: list[str], variables: dict[str, str], slot: Slot
     ) -> int:
+        memory_kib = assignment.memory_kib
         if not assignment.exclusive:
-            return launcher.spawn(command, variables, slot)
+            return launcher.spawn(command, variables, slot, memory_kib)
         task, number = assignment.task, assignment.number
+        group = str(slot.group.path) if slot.group is not None and slot.group.freezes else ""
         try:
             # Before it runs: we may be stopped as soon as it does.
-            self.exclusive.hold(task, number)
-            pid = launcher.spawn(command, variables, slot)
+            self.exclusive.hold(task, number, group)
+            pid = launcher.spawn(command, variables, slot, memory_kib)
         except CutOffError as error:
             raise launcher.NodeBusyError(str(error)) from None
         except (launcher.StartError, launcher.NodeBusyError):
             self.exclusive.drop(task, number)
             raise
-        self.exclusive.started(task, number, pid)
+        self.exclusive.started(task, number, pid, group)
         return pid
 
     def _adopt(self, assignment: Assignment, job: Job, slot: Slot, pid: int) -> None:
@@ -187,6 +191,8 @@ class Attempts:
         job.live += 1
         self.live[attempt.id] = attempt
         self._trees.leaders[pid] = attempt.id
+        if slot.group is not None:
+            self._trees.groups[attempt.id] = slot.group
         self._loop.watch(pidfd, lambda events: self._exited.append(attempt))
         if assignment.max_run_seconds > 0:
             timer = self._loop.after(assignment.max_run_seconds, partial(self._overdue, attempt))
@@ -281,11 +287,16 @@ class Attempts:
             self._trees.look(self._owners())
         leader = attempt.pid if attempt.status is None else None
         members = self._trees.members(attempt.id, leader)
-        if not members or attempt.rounds >= CLEAR_ROUNDS_MAX:
+        group = attempt.slot.group
+        # Who dies is for a moment in no list, and still in the group.
+        gone = not members and (group is None or group.is_empty())
+        if gone or attempt.rounds >= CLEAR_ROUNDS_MAX:
             self._end_cleared(attempt, members)
             return
         attempt.stained = True
         attempt.rounds += 1
+        if group is not None:
+            group.kill()
         _signal(members, signal.SIGKILL)
         pause = min(CLEAR_SECONDS_MIN * attempt.rounds, CLEAR_SECONDS_MAX)
         attempt.timers.append(self._loop.after(pause, partial(self._clear, attempt)))
@@ -312,9 +323,13 @@ class Attempts:
                 ),
                 attempt.slot.work,
                 attempt.slot.pipes(),
+                self._group_name(attempt.slot),
             )
             for attempt in self.live.values()
         ]
+
+    def _group_name(self, slot: Slot) -> str:
+        return f"{self.groups_name}/{slot.group.path.name}" if slot.group is not None else ""
 
     def _end(self, attempt: Attempt) -> None:
         """The tree is gone: report, and free the slot."""
@@ -326,6 +341,7 @@ class Attempts:
         del self.live[attempt.id]
         attempt.job.live -= 1
         slot = attempt.slot
+        _take_figures(attempt)
         slot.drain()
         attempt.log.finish()
         if not attempt.discard:
@@ -351,7 +367,9 @@ class Attempts:
     def watch_memory(self) -> None:
         """From time to time: end attempts that use more than what is reserved for them (R28)."""
         for attempt in list(self.live.values()):
-            if attempt.assignment.memory_kib and attempt.status is None and not attempt.killed:
+            group = attempt.slot.group
+            watched = attempt.assignment.memory_kib and not (group is not None and group.limits)
+            if watched and attempt.status is None and not attempt.killed:
                 self._weigh(attempt)
 
     def _weigh(self, attempt: Attempt) -> None:
@@ -370,6 +388,21 @@ def _signal(pids: set[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def _take_figures(attempt: Attempt) -> None:
+    """Take what the kernel says about an attempt's memory, where it has counted that."""
+    group = attempt.slot.group
+    if group is None or not group.limits:
+        return
+    attempt.peak_memory_kib = group.peak_kib() or attempt.peak_memory_kib
+    assert attempt.status is not None
+    killed = os.waitstatus_to_exitcode(attempt.status) in KILLED_CODES
+    if attempt.kind is EndKind.EXIT and killed and group.out_of_memory():
+        attempt.kind = EndKind.OUT_OF_MEMORY
+        reserved = attempt.assignment.memory_kib
+        limit = f"{reserved} KiB are reserved for it" if reserved else "the machine had no more"
+        attempt.reason = f"the kernel ended it when it wanted more memory: {limit}"
 
 
 def _ended(attempt: Attempt, now: float) -> Ended:

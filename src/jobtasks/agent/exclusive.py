@@ -46,18 +46,21 @@ class Exclusive:
         """Is what is held to stand still?"""
         return self._freezer.state.left_seconds() <= 0
 
-    def hold(self, task: str, number: int) -> None:
-        """An attempt is about to be started; errors: `CutOffError`, then it must not be."""
+    def hold(self, task: str, number: int, group: str = "") -> None:
+        """An attempt is about to be started, in a control group that can be frozen if it has one.
+
+        Errors: `CutOffError`, then it must not be.
+        """
         if self.is_cut_off():
             raise CutOffError("the server has not been heard for too long to start it alone")
-        self._hold(Held(task, number))
+        self._hold(Held(task, number, 0, group))
         if self._untold:
             self.drop(task, number)
             raise CutOffError("the keeper cannot be told of it")
 
-    def started(self, task: str, number: int, leader: int) -> None:
+    def started(self, task: str, number: int, leader: int, group: str = "") -> None:
         """An attempt that is held has a process."""
-        self._hold(Held(task, number, leader))
+        self._hold(Held(task, number, leader, group))
 
     def _hold(self, attempt: Held) -> None:
         others = self._others(attempt.task, attempt.number)

@@ -1,8 +1,8 @@
 """Freezes the attempts of exclusive jobs when their node was cut off for too long (R34).
 
 The keeper has one, for the agent may be stopped; the agent has one, for the keeper may be. Standard
-library only, nothing of ours imported. Times are seconds of `now`, which counts while the machine
-sleeps.
+library only, of ours only the control groups. Times are seconds of `now`, which counts while the
+machine sleeps.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from jobtasks.agent import groups
 
 AGAIN_SECONDS = 0.1
 """While something is frozen: somebody may have continued it, or an orphan may have turned up."""
@@ -38,6 +40,8 @@ class Held(NamedTuple):
     number: int
     leader: int = 0
     """Its first process; 0 while it is being started."""
+    group: str = ""
+    """The directory of its control group, if that can be frozen."""
 
 
 class State(NamedTuple):
@@ -72,17 +76,21 @@ class State(NamedTuple):
         return bool(self.held) and now() > limit
 
 
+SPAWNER = str(Path(__file__).with_name("spawner.py"))
+
+
 class Freezer:
-    """Stops processes below an agent, and continues those that it has stopped."""
+    """Freezes control groups, and stops processes below an agent that are in none; and back."""
 
     def __init__(self, agent: int) -> None:
         self._agent = agent
         self._stopped: set[tuple[int, str]] = set()
+        self._frozen: set[str] = set()
         self.state = State()
 
     def look(self) -> float | None:
         """Freeze or thaw as the time demands; return how soon to look again, None for never."""
-        if not self.state.held and not self._stopped:
+        if not (self.state.held or self._stopped or self._frozen):
             return None
         left = self.state.left_seconds()
         if left > 0 or not self.state.held:
@@ -93,6 +101,7 @@ class Freezer:
 
     def _freeze(self) -> None:
         """Stop until nothing runs: a process may start others while we look."""
+        self._freeze_groups({one.group for one in self.state.held if one.group and one.leader})
         limit = time.monotonic() + ROUND_SECONDS_MAX
         while running := self._running():
             for pid, started in running:
@@ -103,7 +112,16 @@ class Freezer:
                 return
             time.sleep(ROUND_PAUSE_SECONDS)
 
+    def _freeze_groups(self, wanted: set[str]) -> None:
+        """Freeze these, whoever may have thawed one meanwhile, and thaw the others."""
+        for group in self._frozen - wanted:
+            groups.write(f"{group}/cgroup.freeze", "0")
+        for group in wanted:
+            groups.write(f"{group}/cgroup.freeze", "1")
+        self._frozen = wanted
+
     def _thaw(self) -> None:
+        self._freeze_groups(set())
         for pid, started in self._stopped:
             if (seen := _stat(pid)) and seen[19] == started:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -119,15 +137,21 @@ class Freezer:
         held = self.state.held
         leaders = {str(attempt.leader) for attempt in held}
         marks = {_marks([f"TASK_UUID={one.task}", f"TASK_ATTEMPT={one.number}"]) for one in held}
+        found = children(self._agent)
+        if named := [one.group for one in held if one.group]:
+            # Who is in a group is frozen with it, or not held, unless it is being started.
+            loose = {"", *(one.group for one in held if not one.leader)}
+            found = [pid for pid in found if groups.slot_of(pid, Path(named[0]).parent) in loose]
         own = _words(self._agent, "cmdline")
-        return [pid for pid in children(self._agent) if self._is_held(pid, leaders, marks, own)]
+        return [pid for pid in found if self._is_held(pid, leaders, marks, own)]
 
     @staticmethod
     def _is_held(pid: int, leaders: set[str], marks: set[frozenset[str]], own: list[str]) -> bool:
         """Whether a child of the agent belongs to what is held, or may: an orphan without marks."""
         if str(pid) in leaders:
             return True
-        if _words(pid, "cmdline") == own:
+        words = _words(pid, "cmdline")
+        if words == own or SPAWNER in words:
             # Not a task yet: the agent waits until it has become one.
             return False
         found = _marks(_words(pid, "environ"))

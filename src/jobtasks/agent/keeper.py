@@ -2,7 +2,7 @@
 
 It does one thing, so that it does not fail: when the agent dies it ends every descendant and starts
 a new agent. And when the node was cut off for too long it freezes what must not run twice (R34).
-Standard library only, of ours only the freezer: it must outlive what can break.
+Standard library only, of ours only freezer and control groups: it must outlive what can break.
 Options as `jobtasks.agent.main`; TERM, INT or HUP: the agent drains, then both end.
 """
 
@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobtasks.agent import groups
 from jobtasks.agent.freezer import Freezer, State, children, descendants
 
 logger = logging.getLogger("jobtasks.keeper")
@@ -83,7 +84,7 @@ class Keeper:
         while True:
             started = time.monotonic()
             code = self._run_agent()
-            killed = end_descendants()
+            killed = groups.end(self._node) + end_descendants()
             if self._ending:
                 return 0 if code == 0 else 1
             if time.monotonic() - started > STEADY_SECONDS:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobtasks.agent import environment, machine, procfs, trees
+from jobtasks.agent import cgroups, environment, groups, machine, procfs, trees
 from jobtasks.agent.access import TaskAccess
 from jobtasks.agent.attempts import Attempts
 from jobtasks.agent.channel import Server
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--ca-file", type=Path, metavar="FILE", help="whom an https server must be")
     result.add_argument("--slots", type=int, default=0, help="0: as many as there are cores")
     result.add_argument("--pass-env", action="append", default=[], metavar="NAME")
+    result.add_argument("--cgroups", default=cgroups.AUTO, metavar="auto|off|DIR")
     result.add_argument("--keeper", type=int, default=0, metavar="PID", help=argparse.SUPPRESS)
     result.add_argument("--keeper-fd", type=int, default=-1, help=argparse.SUPPRESS)
     return result
@@ -83,6 +84,7 @@ class Agent:
         self._loop = Loop()
         self._keeper_died = False
         self._lock = -1
+        self._groups: cgroups.NodeGroups | None = None
 
     def run(self) -> int:
         """Take the node, settle what an earlier agent left, join, and work until told to go."""
@@ -92,16 +94,31 @@ class Agent:
         self._loop.take_signals(signal.SIGTERM)
         signal.signal(signal.SIGINT, signal.SIG_IGN if self._options.keeper else self._interrupt)
         self._watch_keeper()
-        found = settle(f"{self._node}/slots.table", f"{self._node}/work")
+        found = groups.end(self._node)
+        found += settle(f"{self._node}/slots.table", f"{self._node}/work")
         if found:
             logger.warning("ended %d processes that an earlier agent had left", found)
+        self._open_groups()
         try:
             self._build()
-        except OSError as error:
-            raise AgentError(f"cannot use the node's directory: {error}") from None
-        gc.freeze()
-        self._work()
+            gc.freeze()
+            self._work()
+        finally:
+            if self._groups is not None:
+                self._groups.close(self._node)
         return KEEPER_DIED if self._keeper_died else 0
+
+    def _open_groups(self) -> None:
+        where = self._options.cgroups
+        try:
+            self._groups = cgroups.open_groups(where, self._node_id, self._node)
+        except cgroups.GroupsError as error:
+            if where not in (cgroups.AUTO, cgroups.OFF):
+                raise AgentError(f"no control groups in {where}: {error}") from None
+            logger.info("control groups are not used: %s", error)
+        else:
+            used = self._groups.abilities.describe()
+            logger.info("control groups in %s: %s", self._groups.directory, used)
 
     def _interrupt(self, *_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -166,6 +183,12 @@ class Agent:
         self._keeper_died = True
 
     def _build(self) -> None:
+        try:
+            self._put_together()
+        except OSError as error:
+            raise AgentError(f"cannot use the node's directory: {error}") from None
+
+    def _put_together(self) -> None:
         loop, options = self._loop, self._options
         try:
             server = Server(
@@ -188,6 +211,9 @@ class Agent:
             loop, slots, table, self._trees, ends, self._pusher.add, room, exclusive
         )
         self._attempts.log_directory = f"{self._node}/logs"
+        if self._groups is not None:
+            self._attempts.groups_name = self._groups.prefix
+            self._groups.births.leaders = self._trees.leaders
         jobs = Jobs(f"{self._node}/jobs", self._base_environment(), cleaner)
         self._reconciler = Reconciler(
             loop, server, self._access, self._attempts, ends, jobs, self._pusher, room, self._join
@@ -196,7 +222,9 @@ class Agent:
     def _make_slots(self, cleaner: Cleaner) -> list[Slot]:
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         parent = f"{self._node}/work"
-        return [Slot(n, parent, self._loop, null, cleaner) for n in range(1, self._slots + 1)]
+        group = self._groups.slot if self._groups is not None else lambda number: None
+        numbers = range(1, self._slots + 1)
+        return [Slot(n, parent, self._loop, null, cleaner, group(n)) for n in numbers]
 
     def _base_environment(self) -> dict[str, str]:
         own = environment.inherited(os.environ, self._options.pass_env)

@@ -93,6 +93,14 @@ def open_files(pid: int) -> set[str]:
         return set()
 
 
+def group(pid: int) -> str:
+    """Return the control group (version 2) that a process is in; "" when it is in none."""
+    for line in _read(f"/proc/{pid}/cgroup").splitlines():
+        if line.startswith(b"0::"):
+            return os.fsdecode(line[3:])
+    return ""
+
+
 def resident_pages(pid: int) -> int:
     """Return how many pages of a process are in memory, those that it shares included."""
     words = _read(f"/proc/{pid}/statm").split()

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 
+from jobtasks.agent.cgroups import Group
 from jobtasks.agent.cleaner import Cleaner, empty
 from jobtasks.agent.logs import Log
 from jobtasks.agent.loop import Loop
@@ -33,15 +34,25 @@ class Slot:
 
     __slots__ = (
         "_cleaner", "_identity", "_loop", "_readers", "_unfit", "_writers", "actions", "attempt",
-        "directory", "log", "number", "rest_until", "work",
+        "directory", "group", "log", "number", "rest_until", "work",
     )  # fmt: skip
 
-    def __init__(self, number: int, parent: str, loop: Loop, null: int, cleaner: Cleaner) -> None:
+    def __init__(
+        self,
+        number: int,
+        parent: str,
+        loop: Loop,
+        null: int,
+        cleaner: Cleaner,
+        group: Group | None = None,
+    ) -> None:
         self.number = number
         self.work = f"{parent}/slot-{number}"
         self.attempt = 0
         """The attempt that has the slot; 0 when it is free."""
         self.log: Log | None = None
+        self.group = group
+        """Its control group, where there can be one."""
         self._unfit = False
         self.rest_until = 0.0
         """Not offered before: the node could not start a process in it."""
@@ -125,6 +136,8 @@ class Slot:
             self._close_pipes()
             self._open_pipes()
             self._set_actions(null)
+        if self.group is not None:
+            self.group.release(stained)
         self._unfit = not self._is_clean()
         self.is_fit()
 

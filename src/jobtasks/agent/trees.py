@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from jobtasks.agent import procfs
+from jobtasks.agent.cgroups import Group
+from jobtasks.agent.groups import SLOT_PREFIX
 
 END_SECONDS_MAX = 10.0
 """How long `end_all` tries; what is left then cannot be killed (it hangs in the kernel)."""
@@ -30,6 +32,8 @@ class Owner:
     """Variables that only this attempt has together."""
     work: str
     pipes: frozenset[str]
+    group: str = ""
+    """The name of its control group, if it has one."""
 
 
 @dataclass(slots=True)
@@ -47,8 +51,8 @@ class Trees:
     """The agent's own children, sorted by attempt.
 
     All calls from one thread, the process's first: there the kernel files the children that the
-    agent starts and those it inherits. (One cgroup per slot would tell the same without guessing;
-    where one can be had, it belongs behind this class.)
+    agent starts and those it inherits. Where the slots have control groups, these tell without
+    guessing whose a process is; one that has left its group is judged as if there were none.
     """
 
     def __init__(self) -> None:
@@ -58,7 +62,9 @@ class Trees:
         except FileNotFoundError:
             raise OSError("this kernel has no /proc/PID/task/TID/children") from None
         self.leaders: dict[int, int] = {}
-        """pid → attempt, from start until reaped."""
+        """pid → attempt, from start until reaped; 0 for a process that serves us."""
+        self.groups: dict[int, Group] = {}
+        """attempt → its control group, where there is one."""
         self.orphans: dict[int, Orphan] = {}
         self._claims: dict[tuple[int, int], int] = {}
         self._over: set[int] = set()
@@ -116,6 +122,8 @@ class Trees:
         if leader is not None:
             roots.add(leader)
         found = procfs.descendants(roots)
+        if (group := self.groups.get(attempt)) is not None:
+            found |= group.processes()
         for pid in found - roots:
             # While its ancestors live it is known whose it is; it may be an orphan soon.
             if (seen := procfs.stat(pid)) is not None:
@@ -125,6 +133,7 @@ class Trees:
     def forget(self, attempt: int) -> None:
         """The whole tree of `attempt` is gone; what turned up last is nobody's."""
         self._over.discard(attempt)
+        self.groups.pop(attempt, None)
         for orphan in self.orphans.values():
             orphan.candidates.discard(attempt)
             if orphan.attempt == attempt:
@@ -138,8 +147,11 @@ class Trees:
 def attribute(pid: int, seen: procfs.Stat, owners: Iterable[Owner]) -> int | None:
     """Return the attempt a process belongs to, 0 for one that is over, None when nothing tells.
 
-    By its environment, else its session or group, its working directory, an open pipe of a slot.
+    By its control group, else its environment, its session or process group, its working directory,
+    an open pipe of a slot.
     """
+    if (place := _slot_of(pid, owners)) is not None:
+        return place
     variables = {
         variable
         for variable in procfs.environment(pid)
@@ -157,6 +169,19 @@ def attribute(pid: int, seen: procfs.Stat, owners: Iterable[Owner]) -> int | Non
         if work == owner.work or work.startswith(owner.work + "/"):
             return owner.attempt
     return None
+
+
+def _slot_of(pid: int, owners: Iterable[Owner]) -> int | None:
+    """Return whose slot's control group a process is in, 0: nobody's; None: in no slot's."""
+    places = [owner for owner in owners if owner.group]
+    if not places:
+        return None
+    name = procfs.group(pid) + "/"
+    for owner in places:
+        if name.startswith(owner.group + "/"):
+            return owner.attempt
+    slots = f"{places[0].group.rpartition('/')[0]}/{SLOT_PREFIX}"
+    return 0 if name.startswith(slots) else None
 
 
 def _reaped(pid: int) -> bool:

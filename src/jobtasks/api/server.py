@@ -84,6 +84,8 @@ class ServeOptions:
     """Whether to run jobs; else their own managers do (R7b)."""
     pass_env: tuple[str, ...] = ()
     """Names of variables that tasks inherit."""
+    cgroups: str = "auto"
+    """Where the node has its control groups; "off": nowhere."""
     external_url: str = ""
     """What clients call the server, ``https://HOST[:PORT]``; "": as it listens."""
     allow_plain_http: bool = False
@@ -307,7 +309,12 @@ class ServerProcess:
     def _node(self, url: str) -> EmbeddedNode:
         options, state = self._options, self._state
         command = keeper_command(
-            url, state.agent_token_file, state.node, options.slots, options.pass_env
+            url,
+            state.agent_token_file,
+            state.node,
+            options.slots,
+            options.pass_env,
+            cgroups=options.cgroups,
         )
         return EmbeddedNode(state.node, command)
 

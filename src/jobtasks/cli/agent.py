@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from jobtasks.cli.options import cgroups_option
 from jobtasks.engines.local import keeper_command
 
 
@@ -21,6 +22,7 @@ from jobtasks.engines.local import keeper_command
 )
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time; default: cores.")
 @click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
+@cgroups_option
 def command(
     server: str,
     token_file: str,
@@ -28,10 +30,13 @@ def command(
     ca_file: Path | None,
     slots: int | None,
     pass_env: tuple[str, ...],
+    cgroups: str,
 ) -> None:
     """Run tasks of a server on this machine until TERM: then end them in good order.
 
     This process becomes the keeper, which starts the agent and starts it again when it dies.
     """
-    words = keeper_command(server, Path(token_file), Path(node_dir), slots, pass_env, ca_file)
+    words = keeper_command(
+        server, Path(token_file), Path(node_dir), slots, pass_env, ca_file, cgroups
+    )
     os.execv(words[0], words)

@@ -33,10 +33,11 @@ os.waitpid(int(children[0]), 0)
 
 
 def checks() -> Iterator[Finding]:
-    """Look at Python, the limit of open files, and whether processes can be kept track of."""
+    """Look at Python, the limit of open files, processes, and control groups."""
     yield python(sys.version_info[:3])
     yield open_files(resource.getrlimit(resource.RLIMIT_NOFILE))
     yield processes()
+    yield control_groups()
 
 
 def python(version: tuple[int, ...]) -> Finding:
@@ -77,3 +78,25 @@ def processes(command: str = PROBE) -> Finding:
     last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
     advice = "tasks need Linux 5.3 or newer with /proc mounted as usual; serve with --no-agent here"
     return fail(name, last, advice)
+
+
+def control_groups(where: str = "auto") -> Finding:
+    """Return what a node started from here would use control groups for, and why not for the rest.
+
+    By making one and removing it. Tasks run without them, too: so all of it is well.
+    """
+    name = "control groups"
+    command = [sys.executable, "-m", "jobtasks.agent.cgroups", where]
+    try:
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return ok(name, f"not used: {error}")
+    said = ended.stdout.strip() or (ended.stderr.strip().splitlines() or ["no answer"])[-1]
+    return ok(name, f"not used: {said}" if ended.returncode else said)

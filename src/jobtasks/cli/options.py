@@ -238,6 +238,23 @@ def color_of_environment(environment: Mapping[str, str]) -> bool | None:
     return False if environment.get("CLICOLOR") == "0" else None
 
 
+def _absolute_group(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """A directory as it is called from everywhere: the agent may stand elsewhere."""
+    return value if value in ("auto", "off") else str(Path(value).absolute())
+
+
+def cgroups_option(command: Command) -> Command:
+    """Adds `--cgroups`."""
+    return click.option(
+        "--cgroups",
+        default="auto",
+        show_default=True,
+        metavar="auto|off|DIR",
+        callback=_absolute_group,
+        help="In which control group tasks get theirs: the agent's own, none, or DIR.",
+    )(command)
+
+
 class ListenAddress(click.ParamType[tuple[str, int]]):
     """``HOST:PORT``, with an IPv6 host in brackets."""
 

@@ -12,7 +12,13 @@ from jobtasks.api.listeners import TlsOptions
 from jobtasks.cli.durations import Duration
 from jobtasks.cli.embedded import end_with_parent
 from jobtasks.cli.notifying import notify_options
-from jobtasks.cli.options import Assignment, ListenAddress, ServerAddress, state_option
+from jobtasks.cli.options import (
+    Assignment,
+    ListenAddress,
+    ServerAddress,
+    cgroups_option,
+    state_option,
+)
 from jobtasks.cli.state import StateDirectory
 from jobtasks.cli.tls import tls_options
 from jobtasks.core.notifying import Notifying
@@ -81,6 +87,7 @@ def retaining(
 @click.option("--no-manager", is_flag=True, help="Start no jobs: programs of yours run them.")
 @click.option("--handover", is_flag=True, help="At TERM leave the tasks to the next server.")
 @click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
+@cgroups_option
 @click.option(
     "--retain-jobs",
     type=Duration(),
@@ -113,6 +120,7 @@ def command(
     no_manager: bool,
     handover: bool,
     pass_env: tuple[str, ...],
+    cgroups: str,
     retain_jobs: float | None,
     retain_logs: float | None,
     notifying: Notifying,
@@ -140,6 +148,7 @@ def command(
             manager=not no_manager,
             handover=handover,
             pass_env=pass_env,
+            cgroups=cgroups,
             external_url=external_url,
             tls=tls,
             allow_plain_http=allow_plain_http,
