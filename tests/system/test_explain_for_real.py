@@ -65,7 +65,7 @@ def act(served: Asked, tmp_path: Path, gate: Path) -> Iterator[Act]:
     gate.touch()
     for job in made:
         if job.record["state"] in ("Queued", "Running"):
-            served.api.post(f"/jobs/{job.uuid}/cancel")
+            served.api.stop(job.uuid)
     for job in made:
         wait_until("no process", functools.partial(is_quiet, served, job.uuid))
 

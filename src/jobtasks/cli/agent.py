@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
 from jobtasks.cli.options import cgroups_option
+from jobtasks.cli.state import default_state_path
 from jobtasks.engines.local import keeper_command
+
+DEFAULT_NAME = "jobtasks-node"
 
 
 @click.command(name="agent")
 @click.option("--server", required=True, metavar="URL", help="Address of the server.")
-@click.option("--token-file", required=True, metavar="FILE", help="Holds the agent token.")
-@click.option("--node-dir", required=True, metavar="DIR", help="The node's own directory.")
+@click.option("--token-file", metavar="FILE", help="Holds the agent token.")
+@click.option(
+    "--join",
+    metavar="TOKEN",
+    help="The agent token itself; the node's directory keeps it. -: read from stdin.",
+)
+@click.option(
+    "--node-dir",
+    metavar="DIR",
+    help="The node's own directory. Default: jobtasks-node beside a server's default state.",
+)
 @click.option(
     "--ca-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -25,8 +38,9 @@ from jobtasks.engines.local import keeper_command
 @cgroups_option
 def command(
     server: str,
-    token_file: str,
-    node_dir: str,
+    token_file: str | None,
+    join: str | None,
+    node_dir: str | None,
     ca_file: Path | None,
     slots: int | None,
     pass_env: tuple[str, ...],
@@ -36,7 +50,26 @@ def command(
 
     This process becomes the keeper, which starts the agent and starts it again when it dies.
     """
-    words = keeper_command(
-        server, Path(token_file), Path(node_dir), slots, pass_env, ca_file, cgroups
-    )
+    node = Path(node_dir) if node_dir else default_state_path().with_name(DEFAULT_NAME)
+    token = _token_file(node, token_file, join)
+    words = keeper_command(server, token, node, slots, pass_env, ca_file, cgroups)
     os.execv(words[0], words)
+
+
+def _token_file(node: Path, given: str | None, join: str | None) -> Path:
+    """Return the file that holds the agent token: the one given, or the node's own."""
+    kept = node / "agent.token"
+    if join is not None and given is not None:
+        raise click.UsageError("Give --join or --token-file, not both.")
+    if join is None:
+        if given is None and not kept.exists():
+            raise click.UsageError("Missing option '--join' (or '--token-file').")
+        return Path(given) if given else kept
+    token = sys.stdin.readline().strip() if join == "-" else join.strip()
+    if not token:
+        raise click.BadParameter("the token is empty", param_hint="'--join'")
+    node.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kept.unlink(missing_ok=True)
+    with os.fdopen(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{token}\n")
+    return kept
