@@ -58,9 +58,15 @@ def test_a_gang_takes_its_nodes_at_once(service: LocalService) -> None:
     assert str(service.job(job).node_uuids).count("7ekkf") == 3
     assert service.rows("SELECT slots, live FROM tally") == [(3, 1)]
     assert take_all(agents) == []
+    service.wake.clear()
     agent.complete(started)
+    assert "nodes" in service.wake
     assert service.job(job).state == "Complete"
     assert service.rows("SELECT slots, live FROM tally") == [(0, 0)]
+    service.call(jobs.delete, job.uuid)
+    while service.tick() == 0:
+        pass
+    assert service.rows("SELECT * FROM seat") == []
 
 
 def test_nothing_else_starts_on_a_seat(service: LocalService) -> None:
@@ -173,7 +179,9 @@ def test_a_lost_node_ends_its_gang(service: LocalService) -> None:
     _, (task,) = grown(service, agents[0], GANG)
     ((agent, started),) = take_all(agents[:2])
     seat = next(one for one in agents[:2] if one is not agent)
+    service.wake.clear()
     seat.sync(leaving=True)
+    assert started.job in service.wake
     assert service.task(task).state == 1
     orders = agent.sync()
     assert [stop.attempt for stop in orders.stop] == [started.attempt]

@@ -156,7 +156,8 @@ def take_seats(ctx: Context, attempt_id: int, seats: list[Seat]) -> None:
 
 def give_back(ctx: Context, attempt_id: int) -> bool:
     """Free the further nodes of a gang that is over; return whether one of them was lost."""
-    ctx.tx.run("seats_give_back", attempt_id=attempt_id)
+    if ctx.tx.run("seats_give_back", attempt_id=attempt_id):
+        ctx.wake.add("nodes")
     return bool(ctx.tx.value("seats_lost", attempt_id=attempt_id))
 
 
@@ -164,4 +165,4 @@ def lose_seats(ctx: Context, node_id: int) -> None:
     """Stop the gangs that had a seat on a node that is gone: it is as if theirs were (R25)."""
     if ctx.tx.run("seats_lose", node_id=node_id):
         ctx.tx.run("attempts_stop_seatless", node_id=node_id, reason=LOST)
-        ctx.wake.add("nodes")
+        ctx.wake.update(ctx.tx.all(str, "jobs_of_seatless", node_id=node_id))

@@ -125,7 +125,7 @@ def sweep(ctx: Context) -> bool:
     limit = ctx.settings.sweep_rows
     found = ctx.tx.all(int, "batch_dead_tasks", batch_id=batch_id, limit=limit)
     task_ids = msgspec.json.encode(found).decode()
-    for query in ("tails_sweep", "attempts_sweep", "requeue_sweep", "tasks_sweep"):
+    for query in ("tails_sweep", "seats_sweep", "attempts_sweep", "requeue_sweep", "tasks_sweep"):
         ctx.tx.run(query, task_ids=task_ids)
     if len(found) < limit:
         ctx.tx.run("batch_delete", batch_id=batch_id)

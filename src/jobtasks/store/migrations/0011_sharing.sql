@@ -32,7 +32,7 @@ CREATE TABLE seat (
     state INTEGER NOT NULL DEFAULT 0 CHECK (state IN (0, 1, 2)), -- taken, given back, its node was lost
     PRIMARY KEY (attempt_id, node_id)
 ) WITHOUT ROWID;
-CREATE INDEX seat_taken ON seat (node_id) WHERE state = 0;
+CREATE INDEX seat_node ON seat (node_id, state);
 
 -- The one gang that gathers its nodes, and the nodes that keep a slot with room for it (R25).
 CREATE TABLE gathering (

@@ -19,7 +19,7 @@ JOIN shape AS s ON s.id = a.shape_id
 UNION ALL
 SELECT e.node_id, a.job_id, s.needs, a.memory_kib
 FROM node AS n
-CROSS JOIN seat AS e INDEXED BY seat_taken ON e.node_id = n.id AND e.state = 0
+CROSS JOIN seat AS e INDEXED BY seat_node ON e.node_id = n.id AND e.state = 0
 JOIN attempt AS a ON a.id = e.attempt_id
 JOIN shape AS s ON s.id = a.shape_id;
 

@@ -43,6 +43,12 @@ WHERE n.draining = 0 AND n.held_seconds = 0 AND n.kept_job_id IS NULL
 AND (n.held_until IS NULL OR n.held_until <= :now)
 ORDER BY n.id;
 
+-- jobs_of_seatless: whose gangs have lost a node and are not over
+SELECT DISTINCT j.uuid FROM seat AS e
+JOIN attempt AS a ON a.id = e.attempt_id AND a.state < 3
+JOIN job AS j ON j.id = a.job_id
+WHERE e.node_id = :node_id AND e.state = 2;
+
 -- kept_hosts: hostnames of the nodes that keep a slot for the gang
 SELECT n.hostname FROM kept AS k JOIN node AS n ON n.id = k.node_id ORDER BY n.id;
 
@@ -57,6 +63,11 @@ SELECT count(*) FROM seat WHERE attempt_id = :attempt_id AND state = 2;
 
 -- seats_lose: the slots that gangs have on a node are gone with it
 UPDATE seat SET state = 2 WHERE node_id = :node_id AND state = 0;
+
+-- seats_sweep: further nodes of gangs whose tasks are swept
+DELETE FROM seat WHERE attempt_id IN (
+    SELECT a.id FROM json_each(:task_ids) AS w JOIN attempt AS a ON a.task_id = w.value
+);
 
 -- attempts_stop_seatless: gangs that have lost a node are to be stopped
 UPDATE attempt SET stop = :reason
