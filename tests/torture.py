@@ -48,6 +48,7 @@ KILL_SECONDS = 30.0
 LINES_SHOWN = 60
 """Of a row that failed, so much of what it said at the end."""
 INTERRUPTED = 130
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
@@ -58,7 +59,7 @@ class Interrupt:
         self.tried: Tried | None = None
 
     def take(self, number: int, frame: FrameType | None) -> None:
-        """Handle SIGINT."""
+        """Handle the signal."""
         self.asked_at = self.asked_at or time.monotonic()
         if self.tried is not None:
             self.tried.interrupt()
@@ -71,9 +72,11 @@ class Tried:
         self.results = folder / "results"
         self.results.touch()
         self.outputs = [folder / f"output-{part}" for part in range(row.processes)]
+        self._folder = folder
         self.limit = time.monotonic() + seconds + HANGS_SECONDS
-        self._command = [sys.executable, "-m", "pytest", "-q", "-rP", "-p", "no:xdist"]
-        self._command += ["-o", "timeout=0", "-p", "no:cacheprovider"]
+        self._command = [sys.executable, "-m", "pytest", "-q", "-rP", "-o", "timeout=0"]
+        for plugin in ("xdist", "cacheprovider", "schemathesis", "anyio"):
+            self._command += ["-p", f"no:{plugin}"]
         self._command += ["-c", str(ROOT / "pyproject.toml"), *targets]
         # Tests of one row share its time, as they run one after the other.
         self._environ = {**os.environ, "TORTURE_SECONDS": f"{seconds / len(targets)}"}
@@ -83,9 +86,11 @@ class Tried:
     def start(self) -> None:
         """Start the processes."""
         for part, output in enumerate(self.outputs):
+            # Not among those of other runs, which remove each other's.
+            base = ["--basetemp", str(self._folder / f"files-{part}")]
             with output.open("wb") as told:
                 process = subprocess.Popen(
-                    self._command,
+                    [*self._command, *base],
                     cwd=ROOT,
                     env={**self._environ, "TORTURE_PART": f"{part}/{len(self.outputs)}"},
                     stdout=told,
@@ -140,7 +145,7 @@ def try_row(
 ) -> dict[str, Any]:
     """Run a row's tests; return what is to be recorded of it."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+    with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder:
         tried = Tried(row, targets, seconds, Path(folder))
         tried.start()
         passed = tried.wait(interrupt)
@@ -212,11 +217,12 @@ def main(words: Sequence[str]) -> int:
         return 0
     rows = [row for row in ROWS if not given.row or row.name in given.row]
     interrupt = Interrupt()
-    before = signal.signal(signal.SIGINT, interrupt.take)
+    before = {number: signal.signal(number, interrupt.take) for number in ENDING}
     try:
         return torture(rows, given.minutes * 60, given.records, page_file, interrupt)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":
