@@ -22,8 +22,9 @@ from .small_disk import Disk, disk
 
 __all__ = ["disk"]
 
-SHORT = {**QUICK, "lease_seconds": 1.0, "renew_seconds": 0.1, "clock_gap_seconds": 30.0}
-"""Leases that run out within a pause, and no gap of the clocks that would spare them."""
+SHORT = {**QUICK, "lease_seconds": 4.0, "renew_seconds": 0.1, "clock_gap_seconds": 30.0}
+"""Leases that run out within a pause, and no gap of the clocks that would spare them. Agents try
+again every second at the latest, so that a shorter lease would run out after the pause."""
 RESUME_SECONDS = 30.0
 """How long after there is space again work may take to resume."""
 
@@ -92,7 +93,7 @@ def test_a_full_state_directory_is_a_pause(disk: Disk, start: Start, tmp_path: P
             assert "database" in answer.json()["errors"][0]
             before = snapshot(api, told.uuid, ended)
             gate.touch()
-            let_leases_pass(2.5)
+            let_leases_pass(1.25)
             assert snapshot(api, told.uuid, ended) == before
             health = httpx.get(served.url + "/healthz")
             assert (health.status_code, paused(served, "database")) == (503, "1")
