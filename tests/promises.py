@@ -10,6 +10,7 @@ docs/explanation/promises.md is made of that file and of this table:
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -208,23 +209,30 @@ def _calls(path: Path) -> Iterator[tuple[str, str, tuple[int | None, int | None]
     if not any(_is_import_of_rounds(node) for node in tree.body):
         return
     constants = _constants(tree)
-    target = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+    found = []
     for top in tree.body:
-        is_test = isinstance(top, ast.FunctionDef) and top.name.startswith("test_")
-        place = f"{target}::{top.name}" if is_test and isinstance(top, ast.FunctionDef) else target
+        place = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+        if isinstance(top, ast.FunctionDef) and top.name.startswith("test_"):
+            place += f"::{top.name}"
         for node in ast.walk(top):
             if isinstance(node, ast.Call) and (name := _called(node)):
-                sizes = [_value(given, constants) for given in node.args[1:]]
-                whole = [size if isinstance(size, int) else None for size in sizes]
-                row = _value(node.args[0], constants)
-                for one in [row] if isinstance(row, str) else _rows_within(tree):
-                    yield one, place, (whole[0], whole[1]) if name == "rounds" else None
+                sizes = _sizes(node, constants) if name == "rounds" else None
+                found.append((_value(node.args[0], constants), place, sizes))
+    named = {row for row, _, _ in found}
+    # A function that is given its row serves those that are named nowhere else.
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} - named
+    others = [row.name for row in ROWS if row.name in texts]
+    for row, place, sizes in found:
+        for one in [row] if isinstance(row, str) else others:
+            yield one, place, sizes
 
 
-def _rows_within(tree: ast.Module) -> list[str]:
-    """Return the rows whose name stands somewhere in a module that hands names on."""
-    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    return [row.name for row in ROWS if row.name in texts]
+def _sizes(call: ast.Call, constants: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Return how many rounds are asked for, small and large; None for what is no number here."""
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    given = dict(zip(("row", "small", "large"), call.args, strict=False)) | named
+    small, large = (_value(given[name], constants) for name in ("small", "large"))
+    return small if isinstance(small, int) else None, large if isinstance(large, int) else None
 
 
 def _is_import_of_rounds(node: ast.stmt) -> bool:
@@ -246,18 +254,29 @@ def _called(node: ast.Call) -> str | None:
 
 
 def _constants(tree: ast.Module) -> dict[str, Any]:
-    """Return the module's names for plain values."""
+    """Return the module's names for plain values and rows of them."""
     found: dict[str, Any] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            found |= {one.id: node.value.value for one in node.targets if isinstance(one, ast.Name)}
+        if isinstance(node, ast.Assign):
+            with contextlib.suppress(ValueError):
+                value = ast.literal_eval(node.value)
+                found |= {one.id: value for one in node.targets if isinstance(one, ast.Name)}
     return found
 
 
 def _value(node: ast.expr, constants: dict[str, Any]) -> Any:
-    if isinstance(node, ast.Constant):
-        return node.value
-    return constants.get(node.id) if isinstance(node, ast.Name) else None
+    """Return a plain value, a named one, the length of one, a product; None for anything else."""
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name():
+            return constants.get(node.id)
+        case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id=name)]) if name in constants:
+            return len(constants[name])
+        case ast.BinOp(op=ast.Mult()):
+            both = (_value(node.left, constants), _value(node.right, constants))
+            return both[0] * both[1] if all(isinstance(one, int) for one in both) else None
+    return None
 
 
 # What is on record

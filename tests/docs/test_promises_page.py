@@ -120,17 +120,22 @@ def test_rigs_are_found_in_their_source(tmp_path: Path) -> None:
     """By literal, by constant, by names that a module hands on; other functions are none."""
     (tmp_path / "test_one.py").write_text(
         "from tests.rounds import note, rounds\n"
-        "LARGE = 7\n"
-        "def test_a():\n    for n in rounds('clocks', 2, LARGE): pass\n"
-        "def test_b():\n    for n in rounds('clocks', 1, 1): pass\n    note('late attempts', n=1)\n"
+        "LARGE = 7\nKINDS = ('a', 'b')\n"
+        "def test_a():\n    for n in rounds('clocks', len(KINDS), LARGE): pass\n"
+        "def test_b():\n    for n in rounds('clocks', large=1, small=1): pass\n"
+        "    note('late attempts', n=1)\n"
+        "def test_d():\n    for n in rounds('disk full', 3, 10 * len(KINDS)): pass\n"
+        "def test_e():\n    for n in rounds('orphan zoo', f(), 10): pass\n"
         "def helper(row):\n    for n in rounds(row, 3, 4): pass\n"
         "def test_c():\n    helper('two managers')\n"
     )
     (tmp_path / "test_two.py").write_text("def note(x): pass\nnote('start')\n")
     found = rigs(tmp_path)
     one = str(tmp_path / "test_one.py")
-    assert found["late attempts"].targets == [f"{one}::test_b", one]
+    assert found["late attempts"].targets == [f"{one}::test_b"]
     assert found["clocks"].facts() == {
-        "targets": [one, f"{one}::test_a", f"{one}::test_b"], "small": 6, "large": 12,
+        "targets": [f"{one}::test_a", f"{one}::test_b"], "small": 3, "large": 8,
     }  # fmt: skip
-    assert set(found) == {"clocks", "late attempts", "two managers"}
+    assert found["two managers"].facts() == {"targets": [one], "small": 3, "large": 4}
+    assert (found["disk full"].small, found["disk full"].large) == (3, 20)
+    assert (found["orphan zoo"].small, found["orphan zoo"].large) == (None, 10)
