@@ -133,7 +133,7 @@ SABOTAGE = {
     "ends are recorded again": ("attempt_end_facts", "a.state", "1"),
     "a dead token writes": ("attempt_token", "a.state", "1"),
     "a failure halts nothing": ("tally_halt", "halt IS NULL", "halt = 1"),
-    "what occupies a node is not seen": ("occupants_of_node", "state < 3", "state < 0"),
+    "what occupies a node is not seen": ("occupants_of_node", "= :node_id", "= -:node_id"),
 }
 
 

@@ -14,20 +14,19 @@ SELECT a.id, t.uuid, t.sequence, (
 FROM attempt AS a JOIN task AS t ON t.id = a.task_id JOIN job AS j ON j.id = a.job_id
 WHERE a.id > :newest ORDER BY a.id;
 
--- limits_broken: jobs, nodes and slots with more live attempts than there may be
-SELECT 'max_nodes', j.uuid FROM attempt AS a JOIN job AS j ON j.id = a.job_id WHERE a.state < 3
-GROUP BY j.id
-HAVING count(DISTINCT a.node_id) > json_extract(j.runtime_constraints, '$.max_nodes')
+-- limits_broken: jobs, nodes and slots with more that occupies them than there may be
+SELECT 'max_nodes', j.uuid FROM occupancy AS o JOIN job AS j ON j.id = o.job_id GROUP BY j.id
+HAVING count(DISTINCT o.node_id) > json_extract(j.runtime_constraints, '$.max_nodes')
 UNION ALL
-SELECT 'max_tasks_per_node', j.uuid FROM attempt AS a JOIN job AS j ON j.id = a.job_id
-WHERE a.state < 3 GROUP BY j.id, a.node_id
+SELECT 'max_tasks_per_node', j.uuid FROM occupancy AS o JOIN job AS j ON j.id = o.job_id
+GROUP BY j.id, o.node_id
 HAVING count(*) > json_extract(j.runtime_constraints, '$.max_tasks_per_node')
 UNION ALL
-SELECT 'memory', n.lasting_id FROM attempt AS a JOIN node AS n ON n.id = a.node_id
-WHERE a.state < 3 GROUP BY n.id HAVING sum(a.memory_kib) > n.memory_kib
+SELECT 'memory', n.lasting_id FROM occupancy AS o JOIN node AS n ON n.id = o.node_id
+GROUP BY n.id HAVING sum(o.memory_kib) > n.memory_kib
 UNION ALL
-SELECT 'slot', n.lasting_id FROM attempt AS a JOIN node AS n ON n.id = a.node_id
-WHERE a.state < 3 GROUP BY n.id, a.slot HAVING count(*) > 1;
+SELECT 'slot', n.lasting_id FROM occupancy AS o JOIN node AS n ON n.id = o.node_id
+GROUP BY n.id, o.slot HAVING count(*) > 1;
 
 -- complete_tasks: what was accepted, and of whom
 SELECT t.uuid, t.attempt_id, t.output FROM task AS t
