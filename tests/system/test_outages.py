@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.rounds import IS_TORTURE, LIMIT_SECONDS, rounds
 
 from .conftest import (
     QUICK,
@@ -24,10 +25,15 @@ from .conftest import (
     process_identity,
     wait_until,
 )
+from .nodes import nodes_of, own_address
 from .witness import Record
 
 SHORT = {**QUICK, "lease_seconds": 1.0, "renew_seconds": 0.1, "clock_gap_seconds": 0.5}
 """Leases that run out within a test."""
+LASTING = {**QUICK, "lease_seconds": 3.0, "renew_seconds": 0.3}
+"""Leases that an agent can renew in time when it has tried in vain for long."""
+LEASES = 10 if IS_TORTURE else 3
+"""So many an outage lasts: ten are five minutes of the default."""
 
 
 def waited(seconds: float) -> Callable[[], bool]:
@@ -153,6 +159,60 @@ def test_an_outage_longer_than_the_lease_ends_no_attempt(start: Start, tmp_path:
         gate.touch()
         job.final()
         assert (job.seed["attempts"], job.witness.count()) == (1, 1)
+
+
+def at_work(folder: Path) -> list[Record]:
+    """Return tasks that span an outage, two of each kind.
+
+    Some know nothing of it, some say that they succeeded while it lasts, some end in its course.
+    """
+    during, after = str(folder / "during"), str(folder / "after")
+    runs: Step = ["note", "runs"]
+    knows_nothing = acting(runs, ["await_file", after], ["complete"])
+    speaks = acting(runs, ["await_file", during], ["create", acting(["complete"])], ["complete"])
+    ends = acting(["create", acting(["complete"])], ["complete"], runs, ["await_file", during])
+    return [knows_nothing, speaks, ends] * 2
+
+
+def outage(start: Start, served: Served, how: str, folder: Path) -> Served:
+    """Let many leases pass without a server; return the one that there is then."""
+    numbers = {"killed": signal.SIGKILL, "ended": signal.SIGTERM}
+    if how == "stopped":
+        served.process.send_signal(signal.SIGSTOP)
+    else:
+        served.end(numbers[how])
+    (folder / "during").touch()
+    wait_until("many leases pass", waited(LEASES * LASTING["lease_seconds"]))
+    if how != "stopped":
+        return restarted(start, served, "--no-agent", settings=LASTING)
+    served.process.send_signal(signal.SIGCONT)
+    return served
+
+
+@pytest.mark.timeout(240 + 2 * LIMIT_SECONDS)
+@pytest.mark.rule("R10", "R33", "R34", "R35", "R37")
+def test_outages_of_the_server(start: Start, tmp_path: Path) -> None:
+    """Killed, stopped or ended for many leases while three nodes work: no attempt is lost."""
+    served = start("--no-agent", listen=own_address(), settings=LASTING)
+    with nodes_of(served, tmp_path) as add:
+        for number in range(3):
+            add(f"node-{number}", slots=2)
+        for number in rounds("outages of the server", 1, 20):
+            folder = tmp_path / f"outage-{number}"
+            folder.mkdir()
+            with served.api() as api:
+                job = Acted(api, folder, [["create", *at_work(folder)], ["complete"]])
+                job.noted("runs", 6)
+            wait_until("some leases pass", waited(LASTING["lease_seconds"]))
+            served = outage(start, served, ("killed", "stopped", "ended")[number % 3], folder)
+            wait_until("more than a lease passes", waited(1.5 * LASTING["lease_seconds"]))
+            (folder / "after").touch()
+            with served.api() as api:
+                job.api = api
+                job.final()
+                tasks = job.tasks()
+            assert [(task["attempts"], task["failed_count"]) for task in tasks] == [(1, 0)] * 11
+            assert job.witness.count() == len(tasks)
 
 
 @pytest.mark.rule("R33")
