@@ -8,7 +8,7 @@ import random
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Node:
         slots: int = 1,
         has_line: bool = False,
         environ: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.state = folder / name
@@ -49,7 +50,8 @@ class Node:
         url = self.line.url if self.line else served.url
         token, directory = served.state / "agent.token", self.state / "node"
         # What `jobtasks agent` becomes: twenty of them at once start in half the time.
-        self._command = keeper_command(url, token, directory, slots, list(environ or {}))
+        command = keeper_command(url, token, directory, slots, list(environ or {}))
+        self._command = [*before, *command]
         self._environ = environment(**(environ or {}))
         self.stderr = folder / f"{name}.stderr"
         self.start()
