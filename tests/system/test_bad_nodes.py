@@ -55,6 +55,7 @@ def gated(api: Api, folder: Path) -> Acted:
     return Acted(api, folder, play, constraints={"max_attempts": 2}, parameters=parameters)
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.rule("R12", "R14", "R16")
 def test_two_bad_nodes_and_a_task_that_kills_agents(start: Start, tmp_path: Path) -> None:
     """Each is held after three failures, which cost nothing; the task has its budget, exactly.

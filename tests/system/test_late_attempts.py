@@ -11,13 +11,13 @@ from tests.rounds import IS_TORTURE, LIMIT_SECONDS, rounds
 
 from .conftest import QUICK, SCRIPTS, Acted, Api, Play, Start, process_identity, wait_until
 from .nodes import AddNode, Node, await_nodes, nodes_of
-from .witness import Line
+from .witness import Line, Record
 
 TASKS = 50 if IS_TORTURE else 10
 """They move from node to node together."""
 CALLS = 7
 """Each late attempt makes: see scripts/late.py."""
-SETTINGS = {**QUICK, "lease_seconds": 2.0, "renew_seconds": 0.3, "attempts_lost_max": 10_000}
+SETTINGS = {**QUICK, "lease_seconds": 3.0, "renew_seconds": 0.3, "attempts_lost_max": 10_000}
 
 
 class Late(NamedTuple):
@@ -49,7 +49,7 @@ class Moves:
 
     def next(self) -> list[Late]:
         """Move what the fuller node has; return what became of the attempts there."""
-        held = {uuid: self._held(uuid) for uuid in self._nodes}
+        held = wait_until("all are at work", self._all_held)
         uuid = max(held, key=lambda uuid: len(held[uuid]))
         old = held[uuid]
         self._nodes[uuid].pause()
@@ -70,10 +70,16 @@ class Moves:
         (self.places / "end").touch()
         self.job.final()
 
+    def _all_held(self) -> dict[str, dict[str, int]] | None:
+        held = {uuid: self._held(uuid) for uuid in self._nodes}
+        return held if sum(map(len, held.values())) == TASKS else None
+
     def _held(self, node: str) -> dict[str, int]:
-        """Which attempt of which task runs on a node."""
+        """Which attempt of which task has begun on a node, and goes on."""
         items = self._api.get(f"/nodes/{node}/attempts")["items"]
-        return {item["job_task_uuid"]: item["number"] for item in items}
+        newest = {task: line.attempt for task, line in self.newest().items()}
+        found = {item["job_task_uuid"]: item["number"] for item in items}
+        return dict(found.items() & newest.items())
 
     def newest(self) -> dict[str, Line]:
         """The newest attempt of each task that has begun, by what it noted then."""
@@ -100,16 +106,22 @@ def is_gone(pid: int, identity: str) -> bool:
 def leaves_no_trace(api: Api, moves: Moves, late: Late) -> None:
     """Check that its calls were refused, and that the record is the newest attempt's alone."""
     assert late.answers == ("403",) * CALLS
-    newest = moves.newest()[late.task]
+    newest, task = wait_until("its own progress", partial(at_work, api, moves, late.task))
     assert newest.attempt > late.attempt
-    task = api.get(f"/job_tasks/{late.task}")
-    assert (task["progress"], task["success"], task["output"]) == (0.25, None, None)
+    assert (task["success"], task["output"]) == (None, None)
     assert "late words" not in f"{task['log']} {task['failed_log']}"
     children = api.tasks(moves.job.uuid, created_by_job_task_uuid=late.task)
     assert [child["uuid"] for child in children] == list(newest.more)
     own = f"words of attempt {newest.attempt}\n"
     log = wait_until("its own words", partial(log_with, api, late.task, own))
     assert "late words" not in log and f"words of attempt {late.attempt}\n" not in log
+
+
+def at_work(api: Api, moves: Moves, uuid: str) -> tuple[Line, Record] | None:
+    """Return the newest attempt of a task, and the record, when this has what it reported."""
+    newest, task = moves.newest()[uuid], api.get(f"/job_tasks/{uuid}")
+    is_its_own = (task["attempts"], task["progress"]) == (newest.attempt, 0.25)
+    return (newest, task) if is_its_own else None
 
 
 def log_with(api: Api, task: str, words: str) -> str | None:
