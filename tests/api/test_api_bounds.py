@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.api.conftest import ADMIN, Api, LiveServer
 
+from jobtasks.api.connection import FILES_OF_OWN, bounded_by
 from jobtasks.core.settings import Settings
 
 LIMIT_SECONDS = 10.0
@@ -30,6 +33,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         body_seconds=0.5,
         answer_seconds=0.5,
         requests_open_max=3,
+        connections_max=10,
         wait_seconds_max=30,
     )
     live = LiveServer(Path(tmp_path_factory.mktemp("quick")), settings)
@@ -187,6 +191,38 @@ def test_requests_beyond_the_limit_are_sent_away(quick: Api) -> None:
         _cancel_in_store(quick, job["uuid"])
         assert [wait.result().status_code for wait in waits] == [200, 200, 200]
     assert httpx.get(path, headers=headers).status_code == 200
+
+
+@pytest.mark.rule("R40")
+def test_connections_beyond_the_limit_are_sent_away(quick: Api) -> None:
+    """429, and closed; when others are gone there is room again."""
+    with ExitStack() as stack:
+        kept = [stack.enter_context(connect(quick)) for _ in range(10)]
+        answers = [all_of(stack.enter_context(connect(quick))) for _ in range(3)]
+        assert {answer[:13] for answer in answers if answer} == {b"HTTP/1.1 429 "}
+        assert b"\r\nretry-after: 1\r\n" in answers[-1].lower()
+        assert len(kept) == 10
+    until = time.monotonic() + LIMIT_SECONDS
+    while not _is_served(quick):
+        assert time.monotonic() < until, "there is no room any more"
+
+
+def _is_served(api: Api) -> bool:
+    try:
+        return httpx.get(f"{api.server.url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_server_keeps_files_for_itself() -> None:
+    """However many connections are allowed, its database and logs can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
+        assert bounded_by(Settings()).connections_open_max == 1000 - FILES_OF_OWN
+        assert bounded_by(Settings(connections_max=5)).connections_open_max == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _cancel_in_store(api: Api, uuid: str) -> None:

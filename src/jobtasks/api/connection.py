@@ -6,6 +6,7 @@ few hundred clients that send a byte now and then would hold all of its connecti
 
 from __future__ import annotations
 
+import resource
 from asyncio import TimerHandle, Transport
 from enum import Enum
 
@@ -14,7 +15,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from jobtasks.api.answers import error_answer
 from jobtasks.api.deliveries import EXCHANGE, Exchange
 from jobtasks.api.requests import DRAIN_BYTES_MAX
-from jobtasks.core.errors import HeadTooLarge, JobTasksError, MalformedRequest, TooSlow
+from jobtasks.core.errors import (
+    HeadTooLarge,
+    JobTasksError,
+    MalformedRequest,
+    TooManyRequests,
+    TooSlow,
+)
 from jobtasks.core.settings import Settings
 
 HEAD_TOO_LARGE = "jobtasks.head_too_large"
@@ -22,6 +29,9 @@ HEAD_TOO_LARGE = "jobtasks.head_too_large"
 BODY_BYTES_PER_SECOND = 64 * 1024
 """A body that comes at this pace or faster is never too slow, however large it is."""
 
+FILES_OF_OWN = 128
+"""How many files the server opens beside its connections: databases, logs, attachments. Without one
+it could serve nobody, agents neither."""
 FAREWELL_SECONDS = 0.5
 """How long a client with TLS has to take the rest of an answer when the server ends."""
 
@@ -38,6 +48,8 @@ class BoundedConnection(HttpToolsProtocol):
     """A connection on which requests arrive in time and with a head of bounded size."""
 
     settings: Settings = Settings()
+    connections_open_max = 0
+    """How many connections there may be at a time."""
     _part = Part.NOTHING
     _head_bytes = 0
     _body_bytes = 0
@@ -52,7 +64,10 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
         super().connection_made(transport)
-        self._expect(self.settings.head_seconds)
+        if len(self.connections) > self.connections_open_max:
+            self._refuse(TooManyRequests("Too many connections are open; come again later (R40)."))
+        else:
+            self._expect(self.settings.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Expect nothing any more."""
@@ -167,5 +182,10 @@ class BoundedConnection(HttpToolsProtocol):
 
 
 def bounded_by(settings: Settings) -> type[BoundedConnection]:
-    """Return the class of connections that keep to these settings."""
-    return type("BoundedConnection", (BoundedConnection,), {"settings": settings})
+    """Return the class of connections that keep to these settings, and to this process's files."""
+    files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    members = {
+        "settings": settings,
+        "connections_open_max": min(settings.connections_max, max(files_max - FILES_OF_OWN, 1)),
+    }
+    return type("BoundedConnection", (BoundedConnection,), members)

@@ -75,6 +75,8 @@ class Settings:
     """How long a client may take to send a body, beside a second for each 64 KiB of it."""
     answer_seconds: float = 300.0
     """How long a client may take nothing of an answer that it asked for."""
+    connections_max: int = 10_000
+    """Connections that are open at a time; never more than the process may open files for."""
     requests_open_max: int = 1000
     """Requests that are under way at a time; those of agents are not counted."""
     bodies_bytes_max: int = 256 * 1024 * 1024
