@@ -86,6 +86,8 @@ class FakeServer:
         self.stores = True
         self.rejoin = False
         self.status = 200
+        self.log_status = 200
+        """What pieces of logs are answered with."""
         self.repeat_always = False
         self.held_seconds: float | None = None
         self._start: dict[int, Assignment] = {}
@@ -205,8 +207,11 @@ class FakeServer:
         self.paths.append(handler.path)
         answer: Any
         with self.lock:
-            if self.status != 200:
-                self._answer(handler, self.status, b"no")
+            status = self.status
+            if status == 200 and handler.path.endswith("/logs"):
+                status = self.log_status
+            if status != 200:
+                self._answer(handler, status, b"no")
                 return
             if handler.path.endswith("/join"):
                 answer = self._join(msgspec.msgpack.decode(body, type=Join))

@@ -350,6 +350,7 @@ class Attempts:
             attempt.log.ended = True
             # Nothing to report, but the slot is free again.
             self._ends.changes += 1
+        attempt.log.forget_tail()
         slot.release(attempt.stained)
         if not slot.is_fit():
             self._room.lack(f"no directory can be made for slot {slot.number}")

@@ -120,6 +120,10 @@ class Log:
             del tail[:-STDERR_TAIL_BYTES_MAX]
         self.tail_changed = True
 
+    def forget_tail(self) -> None:
+        """The end is reported: a log may wait long for the server, and beside many others."""
+        self._tail = None
+
     def _room(self) -> Piece:
         """Return the piece to write to, a new one when the last is full."""
         if self.head is None:
