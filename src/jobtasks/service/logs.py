@@ -169,11 +169,14 @@ def read_log(path: Path, streams: frozenset[bytes], start: int, stop: int) -> It
 def _spans(file: BinaryIO, streams: frozenset[bytes]) -> Iterator[int]:
     """Yield the length of each frame of `streams`, the file standing at its first byte.
 
-    A frame that has not arrived whole counts as far as it has.
+    A frame that has not arrived whole counts as far as it has; what arrives meanwhile does not.
     """
     end = os.fstat(file.fileno()).st_size
     position = 0
-    while len(header := file.read(HEADER.size)) == HEADER.size:
+    while position + HEADER.size <= end:
+        if len(header := file.read(HEADER.size)) < HEADER.size:
+            # It was cut off meanwhile.
+            return
         stream, length = HEADER.unpack(header)
         position += HEADER.size
         length = min(length, end - position)
