@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.rounds import IS_TORTURE, note, seconds
 
 from .conftest import QUICK, Api, Start, agent_of, wait_until
 
 CAP_BYTES = 2_000_000
 GROWTH_KIB_MAX = 24 * 1024
 """What an agent may grow by while two streams pour into it: not what they bring."""
+ROW = "endless output"
+POURING = 16
+POURED_KIB_MAX = 50 * 1024
+"""What an agent may have of memory more than before while so many tasks pour."""
+NEIGHBOURS = 4
+RATE_MIN = 0.5
+"""Of their rate by themselves."""
 
 
 def memory_kib(pid: int) -> int:
@@ -54,6 +65,79 @@ def test_output_without_end_is_capped_and_counted(start: Start, tmp_path: Path) 
         [dropped] = re.findall(r"\[(\d+) bytes were dropped here", text)
         assert int(dropped) == attempt["log_dropped_bytes"]
         assert CAP_BYTES * 0.9 < len(text) < CAP_BYTES + 200
+
+
+def rate_of_neighbours(api: Api, for_seconds: float) -> float:
+    """Return how many short jobs a second come and go, a few at a time."""
+    began = time.monotonic()
+    count = 0
+    while count == 0 or time.monotonic() - began < for_seconds:
+        jobs = [api.post("/jobs", {"command": ["true"]})["uuid"] for _ in range(NEIGHBOURS)]
+        assert {api.final(job)["state"] for job in jobs} == {"Complete"}
+        count += len(jobs)
+    return count / (time.monotonic() - began)
+
+
+def are_over(api: Api, jobs: list[str], gate: Path) -> bool:
+    """Let whoever waits at the gate through; return whether all jobs are over."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+    return all(api.get(f"/jobs/{job}")["state"] == "Complete" for job in jobs)
+
+
+@pytest.mark.timeout(seconds(5, 60) * 2 + 180)
+@pytest.mark.rule("R38", "R40")
+def test_a_node_full_of_endless_output(start: Start, tmp_path: Path) -> None:
+    """16 times `yes`: the agent keeps its size, caps hold, what is dropped is counted, and short
+    tasks of other jobs go on beside them.
+    """
+    is_idle = os.getloadavg()[0] < 1
+    slots = str(POURING + NEIGHBOURS)
+    served = start("--slots", slots, settings={**QUICK, "log_bytes_max": CAP_BYTES})
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    pour = "yes out & one=$!; yes err >&2 & two=$!"
+    program = f"echo first; {pour}; cat {gate}; kill $one $two; wait; echo last"
+    with served.api() as api:
+        api.pass_by()
+        agent = wait_until("an agent", lambda: agent_of(served.state))
+        alone = rate_of_neighbours(api, seconds(5, 60) / 2)
+        before = memory_kib(agent)
+        jobs = [
+            api.post("/jobs", {"command": ["sh", "-c", program]})["uuid"] for _ in range(POURING)
+        ]
+        wait_until("all pour", lambda: all(api.tasks(job, state="running") for job in jobs))
+        beside = rate_of_neighbours(api, seconds(5, 60))
+        grown = memory_kib(agent) - before
+        wait_until("all are over", lambda: are_over(api, jobs, gate))
+        attempts = [check_capped(api, job) for job in jobs]
+    assert grown < POURED_KIB_MAX
+    ratio = beside / alone
+    note(
+        ROW,
+        agent_grown_mib=round(grown / 1024, 1),
+        dropped_mib=round(sum(attempts) / 1024**2),
+        neighbours_alone_a_second=round(alone, 1),
+        neighbours_beside_a_second=round(beside, 1),
+        ratio=round(ratio, 2),
+        idle_machine=is_idle,
+    )
+    # Only a machine that did nothing else at the time can tell.
+    assert ratio >= RATE_MIN or not (IS_TORTURE and is_idle)
+
+
+def check_capped(api: Api, job: str) -> int:
+    """Check the log of a task that poured; return how many bytes were dropped."""
+    [task] = api.tasks(job)
+    [attempt] = api.attempts(task["uuid"])
+    assert attempt["log_bytes"] <= CAP_BYTES
+    path = f"/job_tasks/{task['uuid']}/log"
+    wait_until("the log", lambda: api.http.get(path).text.endswith("last\n"))
+    text = api.http.get(path).text
+    assert text.startswith("first\n")
+    [dropped] = re.findall(r"\[(\d+) bytes were dropped here", text)
+    assert int(dropped) == attempt["log_dropped_bytes"]
+    return int(dropped)
 
 
 @pytest.mark.rule("R40")
