@@ -55,4 +55,4 @@ def make_app(edge: Edge) -> Boundary:
         },
     )
     app.router.redirect_slashes = False
-    return Boundary(app, edge.world.settings, edge.meters)
+    return Boundary(app, edge.world.settings, edge.meters, edge.bodies)

@@ -20,7 +20,7 @@ class Bodies:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._held_bytes = 0
+        self.held_bytes = 0
 
     @contextmanager
     def hold(self, scope: Scope, receive: Receive) -> Iterator[Receive]:
@@ -40,7 +40,7 @@ class Bodies:
             size = len(message.get("body", b""))
             self._refuse(size, held)
             held += size
-            self._held_bytes += size
+            self.held_bytes += size
             return message
 
         announced = header(scope, b"content-length")
@@ -48,11 +48,11 @@ class Bodies:
         try:
             yield counted
         finally:
-            self._held_bytes -= held
+            self.held_bytes -= held
 
     def _refuse(self, more: int, own: int) -> None:
-        is_alone = self._held_bytes == own
-        if more and not is_alone and self._held_bytes + more > self._bytes_max:
+        is_alone = self.held_bytes == own
+        if more and not is_alone and self.held_bytes + more > self._bytes_max:
             raise TooManyRequests(
                 "The server holds as much of other requests' bodies as it may; repeat this later."
             )

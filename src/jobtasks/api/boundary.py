@@ -54,11 +54,11 @@ logger = logging.getLogger(__name__)
 class Boundary:
     """ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, meters: Meters) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, meters: Meters, bodies: Bodies) -> None:
         self._app = app
         self._settings = settings
         self._meters = meters
-        self._bodies = Bodies(settings.bodies_bytes_max)
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

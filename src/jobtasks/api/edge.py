@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from jobtasks.api.bodies import Bodies
 from jobtasks.api.deliveries import Deliveries
 from jobtasks.api.forms import FORM
 from jobtasks.api.hub import Hub
@@ -114,6 +115,7 @@ class Edge:
         self.hub = hub
         self._clock = clock
         self.meters = Meters()
+        self.bodies = Bodies(world.settings.bodies_bytes_max)
         self.deliveries = Deliveries(world.settings.repeat_seconds)
         store.committed = self.meters.committed
         self.log_pause = Pause("logs")
