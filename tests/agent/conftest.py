@@ -426,10 +426,11 @@ def server() -> Iterator[FakeServer]:
 Launch = Callable[..., AgentProcess]
 
 
-@pytest.fixture
-def cgroups_mode() -> str:
-    """Where agents have their control groups; a module that proves both has its own."""
-    return cgroups.AUTO
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What a module's `CGROUPS` names is proved each way: with control groups, and without."""
+    if "cgroups_mode" in metafunc.fixturenames:
+        modes = getattr(metafunc.module, "CGROUPS", (cgroups.AUTO,))
+        metafunc.parametrize("cgroups_mode", modes, ids=[f"cgroups {mode}" for mode in modes])
 
 
 @pytest.fixture

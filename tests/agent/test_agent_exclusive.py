@@ -16,6 +16,7 @@ from jobtasks.protocol.messages import EndKind
 
 from .conftest import AgentProcess, FakeServer, Launch, is_alive, is_frozen, wait_for, wait_joined
 
+CGROUPS = ("auto", "off")
 KEEPER = "jobtasks.agent.keeper"
 FREEZE_SECONDS = 1.0
 
@@ -27,12 +28,6 @@ while True:
     time.sleep(0.01)
 ' "$1" """
 """A process that notes each of its steps in the file $1."""
-
-
-@pytest.fixture(params=["auto", "off"])
-def cgroups_mode(request: pytest.FixtureRequest) -> str:
-    """With control groups where there are some, and without."""
-    return str(request.param)
 
 
 class Stepping:

@@ -17,13 +17,8 @@ from jobtasks.protocol.messages import EndKind
 from .conftest import AgentProcess, FakeServer, Launch, is_alive, wait_for, wait_joined
 from .zoo import COUNT, ZOO, command, pids
 
+CGROUPS = ("auto", "off")
 KEEPER = "jobtasks.agent.keeper"
-
-
-@pytest.fixture(params=["auto", "off"])
-def cgroups_mode(request: pytest.FixtureRequest) -> str:
-    """With control groups where there are some, and without."""
-    return str(request.param)
 
 
 def gone(found: list[int]) -> bool:
