@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from jobtasks.core import resources, states
@@ -262,22 +263,29 @@ def delete(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
 
 def start_queued(ctx: Context) -> None:
     """Start the queued jobs that enough nodes would do for, oldest first (R1, R18)."""
-    nodes = fleet.usable_nodes(ctx) if ctx.world.manages else []
     waiting: list[fleet.WaitingJob] = []
-    after_job = 0
-    while nodes:
-        page = ctx.tx.all(QueuedJob, "jobs_queued", after_job=after_job, limit=START_PAGE)
-        for job in page:
-            min_nodes = shapes.job_constraints(job.runtime_constraints).min_nodes or 1
-            needs = shapes.needs_of_job(job.runtime_constraints)
-            if fleet.may_start(nodes, needs, min_nodes):
-                _start(ctx, job)
-            elif min_nodes > 1:
-                waiting.append(fleet.WaitingJob(job.id, job.priority, needs, min_nodes))
-        if len(page) < START_PAGE:
+    nodes: list[fleet.UsableNode] | None = None
+    for job in _queued(ctx):
+        nodes = fleet.usable_nodes(ctx) if nodes is None else nodes
+        if not nodes:
             break
+        min_nodes = shapes.job_constraints(job.runtime_constraints).min_nodes or 1
+        needs = shapes.needs_of_job(job.runtime_constraints)
+        if fleet.may_start(nodes, needs, min_nodes):
+            _start(ctx, job)
+        elif min_nodes > 1:
+            waiting.append(fleet.WaitingJob(job.id, job.priority, needs, min_nodes))
+    fleet.keep_for_start(ctx, nodes or [], waiting)
+
+
+def _queued(ctx: Context) -> Iterator[QueuedJob]:
+    """Yield the jobs that our manager is to start, oldest first, read by pages."""
+    after_job = 0
+    while ctx.world.manages and (
+        page := ctx.tx.all(QueuedJob, "jobs_queued", after_job=after_job, limit=START_PAGE)
+    ):
+        yield from page
         after_job = page[-1].id
-    fleet.keep_for_start(ctx, nodes, waiting)
 
 
 def _start(ctx: Context, job: QueuedJob) -> None:
