@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
-.PHONY: help setup packages run test check tests lock bench torture clean
+.PHONY: help setup packages run test check tests lock bench torture vm clean
 
 help: ## show the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -46,6 +46,9 @@ bench: setup ## measure: see bench/README.md
 
 torture: setup packages ## try every promise for MINUTES (2), or the one that ROW names: docs/explanation/promises.md
 	@$(BIN)/python -m tests.torture --minutes $${MINUTES:-2} $${ROW:+--row "$$ROW"}
+
+vm: setup ## the memory controller, in a virtual machine of its own: see tests/vm/README.md
+	@$(BIN)/python tests/vm/machine.py
 
 lock: ## pin the dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv

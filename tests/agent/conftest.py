@@ -38,12 +38,14 @@ from jobtasks.protocol.messages import (
 
 JOB = "zzzzz-8i9sb-000000000000001"
 TOKEN = "agents-secret"
+SLOWNESS = float(os.environ.get("TEST_SLOWNESS", "1"))
+"""How many times as long as elsewhere is waited: in an emulated machine."""
 Found = TypeVar("Found")
 
 
 def wait_for(look: Callable[[], Found | None], what: str, seconds: float = 20.0) -> Found:
     """Return the first true value of `look`; fail with the last one seen."""
-    limit = time.monotonic() + seconds
+    limit = time.monotonic() + seconds * SLOWNESS
     while True:
         found = look()
         if found:
@@ -110,7 +112,7 @@ class FakeServer:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self, attempt: int, *command: str, slot: int = 1, **fields: Any) -> Assignment:
-        fields = {"start_within_seconds": 20.0, "number": 1, "sequence": 0, **fields}
+        fields = {"start_within_seconds": 20.0 * SLOWNESS, "number": 1, "sequence": 0, **fields}
         assignment = Assignment(
             attempt=attempt,
             token=f"token-{attempt}",
@@ -316,7 +318,7 @@ class FakeServer:
 
     def wait(self, look: Callable[[], Found | None], what: str, seconds: float = 20.0) -> Found:
         """As `wait_for`, but looks whenever something came in."""
-        limit = time.monotonic() + seconds
+        limit = time.monotonic() + seconds * SLOWNESS
         with self.lock:
             while not (found := look()):
                 left = limit - time.monotonic()
@@ -367,7 +369,7 @@ class AgentProcess:
 
     def wait(self) -> int:
         try:
-            return self.process.wait(20)
+            return self.process.wait(20 * SLOWNESS)
         except subprocess.TimeoutExpired:
             pytest.fail(f"still running; it said: {self.said()}")
 
