@@ -16,7 +16,7 @@ from jobtasks.protocol.messages import EndKind
 
 from .conftest import AgentProcess, FakeServer, Launch, is_alive, is_frozen, wait_for, wait_joined
 
-CGROUPS = ("auto", "off")
+CGROUPS = ("all", "off")
 KEEPER = "jobtasks.agent.keeper"
 FREEZE_SECONDS = 1.0
 

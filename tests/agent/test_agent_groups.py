@@ -27,6 +27,7 @@ from .conftest import (
 )
 from .zoo import command, pids
 
+CGROUPS = ("all",)
 KEEPER = "jobtasks.agent.keeper"
 NOTHING = "nothing to know it by"
 SHOW = "while read line; do case $line in 0::*) echo $line;; esac; done < /proc/self/cgroup"
@@ -105,6 +106,19 @@ def test_a_directory_that_is_no_group_is_refused(launch: Launch, tmp_path: Path)
     agent = launch("--cgroups", str(tmp_path))
     assert agent.wait() == 125
     assert f"{tmp_path} is not a control group of version 2" in agent.said()
+
+
+@pytest.mark.rule("R28", "R34")
+def test_by_default_only_what_needs_a_group_runs_in_one(
+    server: FakeServer, launch: Launch, offer: Offer
+) -> None:
+    """An exclusive task, where groups can be frozen; no other: a start costs more there."""
+    wait_joined(server, launch("--cgroups", "auto", module=KEEPER))
+    server.start(1, "sh", "-c", SHOW, slot=1)
+    server.start(2, "sh", "-c", SHOW, slot=2, exclusive=True)
+    server.start(3, "sh", "-c", SHOW, slot=1)
+    assert "/slot-" not in server.text_of(1) + server.text_of(3)
+    assert ("/slot-2" in server.text_of(2)) == offer.freeze
 
 
 @pytest.mark.rule("R36")

@@ -15,7 +15,7 @@ from jobtasks.protocol.messages import EndKind, JobBrief
 
 from .conftest import JOB, TOKEN, AgentProcess, FakeServer, Launch, is_alive, marked, wait_for
 
-CGROUPS = ("auto", "off")
+CGROUPS = ("all", "off")
 SHOW = (sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))")
 
 

@@ -17,7 +17,7 @@ from jobtasks.protocol.messages import EndKind
 from .conftest import AgentProcess, FakeServer, Launch, is_alive, wait_for, wait_joined
 from .zoo import COUNT, ZOO, command, pids
 
-CGROUPS = ("auto", "off")
+CGROUPS = ("all", "off")
 KEEPER = "jobtasks.agent.keeper"
 
 

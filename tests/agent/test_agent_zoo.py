@@ -25,7 +25,7 @@ from .conftest import (
 )
 from .zoo import ZOO, command, pids
 
-CGROUPS = ("auto", "off")
+CGROUPS = ("all", "off")
 """With control groups where the kernel has them, and without."""
 SURVIVE_SECONDS_MAX = 10.0
 

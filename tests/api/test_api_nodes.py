@@ -83,8 +83,8 @@ def test_hold_and_release_over_http(lasting: Any) -> None:
     assert "until it is released: again" in reason["text"]
     waiting = threading.Thread(target=lambda: node.sync(wait_seconds=60))
     waiting.start()
-    seats = lasting.server.edge.hub._seats
-    seen("the sync waits", lambda: node.joined.agent in seats)
+    seats = lasting.server.edge.hub.seats
+    seen("the sync waits", lambda: seats.waits(node.joined.agent, node.number))
     assert post(lasting, f"{uuid}/release")["state"] == "live"
     waiting.join(LIMIT_SECONDS)
     taken = list(node.running.values())

@@ -45,7 +45,7 @@ HOLD = "import time; x = b'x' * ({mib} << 20); print('holds', flush=True); time.
 
 @pytest.fixture
 def cgroups_mode() -> str:
-    return "auto"
+    return "all"
 
 
 def hold(mib: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from jobtasks.agent import launcher, memory
+from jobtasks.agent.cgroups import Group
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.environment import JobEnvironment
 from jobtasks.agent.exclusive import CutOffError, Exclusive
@@ -57,6 +58,8 @@ class Attempt:
     assignment: Assignment
     job: Job
     slot: Slot
+    group: Group | None
+    """The slot's control group, when it runs in that."""
     log: Log
     pid: int
     pidfd: int
@@ -107,6 +110,8 @@ class Attempts:
         self.grace_seconds = 10.0
         self.log_bytes_max = 64 * 1024 * 1024
         self.log_directory = ""
+        self.groups_all = False
+        """Whether every attempt runs in its slot's control group, also those that need none."""
         self.groups_name = ""
         """How /proc calls the group in which the slots' control groups are."""
 
@@ -165,34 +170,44 @@ class Attempts:
     def _spawn(
         self, assignment: Assignment, command: list[str], variables: dict[str, str], slot: Slot
     ) -> int:
-        memory_kib = assignment.memory_kib
+        group, memory_kib = self._group(assignment, slot), assignment.memory_kib
         if not assignment.exclusive:
-            return launcher.spawn(command, variables, slot, memory_kib)
+            return launcher.spawn(command, variables, slot, group, memory_kib)
         task, number = assignment.task, assignment.number
-        group = str(slot.group.path) if slot.group is not None and slot.group.freezes else ""
+        frozen = str(group.path) if group is not None and group.freezes else ""
         try:
             # Before it runs: we may be stopped as soon as it does.
-            self.exclusive.hold(task, number, group)
-            pid = launcher.spawn(command, variables, slot, memory_kib)
+            self.exclusive.hold(task, number, frozen)
+            pid = launcher.spawn(command, variables, slot, group, memory_kib)
         except CutOffError as error:
             raise launcher.NodeBusyError(str(error)) from None
         except (launcher.StartError, launcher.NodeBusyError):
             self.exclusive.drop(task, number)
             raise
-        self.exclusive.started(task, number, pid, group)
+        self.exclusive.started(task, number, pid, frozen)
         return pid
+
+    def _group(self, assignment: Assignment, slot: Slot) -> Group | None:
+        """Return the slot's control group when the attempt is to run in it: a start costs more."""
+        group = slot.group
+        if group is None or self.groups_all:
+            return group
+        is_frozen = assignment.exclusive and group.freezes
+        is_limited = assignment.memory_kib and group.limits
+        return group if is_frozen or is_limited else None
 
     def _adopt(self, assignment: Assignment, job: Job, slot: Slot, pid: int) -> None:
         log_bytes = assignment.log_bytes_max or self.log_bytes_max
         log = Log(self.log_directory, assignment.attempt, log_bytes)
         pidfd = os.pidfd_open(pid)
-        attempt = Attempt(assignment, job, slot, log, pid, pidfd, self._loop.now())
+        group = self._group(assignment, slot)
+        attempt = Attempt(assignment, job, slot, group, log, pid, pidfd, self._loop.now())
         slot.attempt, slot.log = assignment.attempt, log
         job.live += 1
         self.live[attempt.id] = attempt
         self._trees.leaders[pid] = attempt.id
-        if slot.group is not None:
-            self._trees.groups[attempt.id] = slot.group
+        if group is not None:
+            self._trees.groups[attempt.id] = group
         self._loop.watch(pidfd, lambda events: self._exited.append(attempt))
         if assignment.max_run_seconds > 0:
             timer = self._loop.after(assignment.max_run_seconds, partial(self._overdue, attempt))
@@ -287,7 +302,7 @@ class Attempts:
             self._trees.look(self._owners())
         leader = attempt.pid if attempt.status is None else None
         members = self._trees.members(attempt.id, leader)
-        group = attempt.slot.group
+        group = attempt.group
         # Who dies is for a moment in no list, and still in the group.
         gone = not members and (group is None or group.is_empty())
         if gone or attempt.rounds >= CLEAR_ROUNDS_MAX:
@@ -323,13 +338,13 @@ class Attempts:
                 ),
                 attempt.slot.work,
                 attempt.slot.pipes(),
-                self._group_name(attempt.slot),
+                self._group_name(attempt.group),
             )
             for attempt in self.live.values()
         ]
 
-    def _group_name(self, slot: Slot) -> str:
-        return f"{self.groups_name}/{slot.group.path.name}" if slot.group is not None else ""
+    def _group_name(self, group: Group | None) -> str:
+        return f"{self.groups_name}/{group.path.name}" if group is not None else ""
 
     def _end(self, attempt: Attempt) -> None:
         """The tree is gone: report, and free the slot."""
@@ -351,7 +366,7 @@ class Attempts:
             # Nothing to report, but the slot is free again.
             self._ends.changes += 1
         attempt.log.forget_tail()
-        slot.release(attempt.stained)
+        slot.release(attempt.stained, attempt.group)
         if not slot.is_fit():
             self._room.lack(f"no directory can be made for slot {slot.number}")
         if attempt.log.lost:
@@ -368,7 +383,7 @@ class Attempts:
     def watch_memory(self) -> None:
         """From time to time: end attempts that use more than what is reserved for them (R28)."""
         for attempt in list(self.live.values()):
-            group = attempt.slot.group
+            group = attempt.group
             watched = attempt.assignment.memory_kib and not (group is not None and group.limits)
             if watched and attempt.status is None and not attempt.killed:
                 self._weigh(attempt)
@@ -393,7 +408,7 @@ def _signal(pids: set[int], number: signal.Signals) -> None:
 
 def _take_figures(attempt: Attempt) -> None:
     """Take what the kernel says about an attempt's memory, where it has counted that."""
-    group = attempt.slot.group
+    group = attempt.group
     if group is None or not group.limits:
         return
     attempt.peak_memory_kib = group.peak_kib() or attempt.peak_memory_kib

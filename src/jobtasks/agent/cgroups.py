@@ -21,7 +21,8 @@ from jobtasks.agent.births import Births
 
 logger = logging.getLogger(__name__)
 
-AUTO, OFF = "auto", "off"
+AUTO, ALL, OFF = "auto", "all", "off"
+"""In the agent's own group, for attempts that need one, or for all; or none."""
 PROC = Path("/proc")
 MOUNT_TYPE = "cgroup2"
 PROBE_SECONDS = 10.0
@@ -199,7 +200,7 @@ def base(where: str, name: str, proc: Path = PROC) -> Path:
     """Return the directory in which the node's group `name` is to be; errors: `GroupsError`."""
     if where == OFF:
         raise GroupsError("turned off (--cgroups off)")
-    if where != AUTO:
+    if where not in (AUTO, ALL):
         return Path(where).resolve()
     own = own_directory(proc)
     # An earlier agent of the node has moved the keeper, of which we are.

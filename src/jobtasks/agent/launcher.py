@@ -9,6 +9,7 @@ import shutil
 import signal
 from pathlib import Path
 
+from jobtasks.agent.cgroups import Group
 from jobtasks.agent.slots import Slot
 from jobtasks.protocol.messages import Assignment, JobBrief
 
@@ -53,16 +54,21 @@ def script_path(script: str, directory: str | None) -> str:
     return f"{directory}/{script}"
 
 
-def spawn(command: list[str], variables: dict[str, str], slot: Slot, memory_kib: int = 0) -> int:
+def spawn(
+    command: list[str],
+    variables: dict[str, str],
+    slot: Slot,
+    group: Group | None = None,
+    memory_kib: int = 0,
+) -> int:
     """Start a process in a slot, in a session of its own; return its pid.
 
-    In the slot's control group if it has one, with `memory_kib` (0: any) if that limits. Else by
+    In the slot's control group when it is given, with `memory_kib` (0: any) if that limits. Else by
     posix_spawn (vfork: cheap whatever our size). It cannot change the child's directory, so ours
     is changed before: nothing else in the agent has a use for it.
     Errors: `StartError`, `NodeBusyError`.
     """
     program = command[0]
-    group = slot.group
     start = os.posix_spawn if "/" in program else os.posix_spawnp
     try:
         if group is not None:

@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--ca-file", type=Path, metavar="FILE", help="whom an https server must be")
     result.add_argument("--slots", type=int, default=0, help="0: as many as there are cores")
     result.add_argument("--pass-env", action="append", default=[], metavar="NAME")
-    result.add_argument("--cgroups", default=cgroups.AUTO, metavar="auto|off|DIR")
+    result.add_argument("--cgroups", default=cgroups.AUTO, metavar="auto|all|off|DIR")
     result.add_argument("--keeper", type=int, default=0, metavar="PID", help=argparse.SUPPRESS)
     result.add_argument("--keeper-fd", type=int, default=-1, help=argparse.SUPPRESS)
     return result
@@ -113,7 +113,7 @@ class Agent:
         try:
             self._groups = cgroups.open_groups(where, self._node_id, self._node)
         except cgroups.GroupsError as error:
-            if where not in (cgroups.AUTO, cgroups.OFF):
+            if where not in (cgroups.AUTO, cgroups.ALL, cgroups.OFF):
                 raise AgentError(f"no control groups in {where}: {error}") from None
             logger.info("control groups are not used: %s", error)
         else:
@@ -213,6 +213,7 @@ class Agent:
         self._attempts.log_directory = f"{self._node}/logs"
         if self._groups is not None:
             self._attempts.groups_name = self._groups.prefix
+            self._attempts.groups_all = options.cgroups != cgroups.AUTO
             self._groups.births.leaders = self._trees.leaders
         jobs = Jobs(f"{self._node}/jobs", self._base_environment(), cleaner)
         self._reconciler = Reconciler(

@@ -123,10 +123,11 @@ class Slot:
                 if not self._read(fd, stream):
                     break
 
-    def release(self, stained: bool) -> None:
+    def release(self, stained: bool, group: Group | None = None) -> None:
         """Make the slot ready for the next attempt.
 
         `stained`: processes other than the first were left, one may still hold a write end.
+        `group`: the slot's control group, when the attempt was in it.
         """
         self.attempt = 0
         self.log = None
@@ -136,8 +137,8 @@ class Slot:
             self._close_pipes()
             self._open_pipes()
             self._set_actions(null)
-        if self.group is not None:
-            self.group.release(stained)
+        if group is not None:
+            group.release(stained)
         self._unfit = not self._is_clean()
         self.is_fit()
 

@@ -240,7 +240,7 @@ def color_of_environment(environment: Mapping[str, str]) -> bool | None:
 
 def _absolute_group(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """A directory as it is called from everywhere: the agent may stand elsewhere."""
-    return value if value in ("auto", "off") else str(Path(value).absolute())
+    return value if value in ("auto", "all", "off") else str(Path(value).absolute())
 
 
 def cgroups_option(command: Command) -> Command:
@@ -249,9 +249,9 @@ def cgroups_option(command: Command) -> Command:
         "--cgroups",
         default="auto",
         show_default=True,
-        metavar="auto|off|DIR",
+        metavar="auto|all|off|DIR",
         callback=_absolute_group,
-        help="In which control group tasks get theirs: the agent's own, none, or DIR.",
+        help="Which tasks get control groups: those that need one, all, none; all, below DIR.",
     )(command)
 
 

@@ -20,7 +20,7 @@ def keeper_command(
 
     `slots` None: as many as the machine has cores. `pass_env` names variables that tasks inherit.
     `ca_file` holds the certificates by which a server at an https address is known; None: it must
-    be known to the system. `cgroups`: `auto`, `off`, or the directory for the node's control group.
+    be known to the system. `cgroups`: `auto`, `all`, `off`, or a directory for the node's group.
     """
     command = [sys.executable, "-m", "jobtasks.agent.keeper", "--server", url]
     command += ["--token-file", str(token_file), "--node-dir", str(node_dir)]
