@@ -123,14 +123,14 @@ def test_a_lone_write_is_committed_at_once(sqlite_store: SqliteStore) -> None:
     assert len(seen) == 5
 
 
-class SlowTurns:
+class SlowLines:
     """A writer's lines in which a piece of work arrives only when the test lets it."""
 
-    def __init__(self, turns: Any) -> None:
-        self._turns = turns
-        self.take = turns.take
-        self.is_empty = turns.is_empty
-        self.close = turns.close
+    def __init__(self, lines: Any) -> None:
+        self._lines = lines
+        self.take = lines.take
+        self.is_empty = lines.is_empty
+        self.close = lines.close
         self.begun = threading.Event()
         self.go_on = threading.Event()
 
@@ -138,7 +138,7 @@ class SlowTurns:
         """Put it late."""
         self.begun.set()
         self.go_on.wait(SECONDS)
-        self._turns.put(piece, ahead=ahead)
+        self._lines.put(piece, ahead=ahead)
 
 
 def test_a_write_overtaken_by_the_close_is_answered(
@@ -146,8 +146,8 @@ def test_a_write_overtaken_by_the_close_is_answered(
 ) -> None:
     """The store was open when it was asked: the piece does not fall behind the writer's end."""
     store = SqliteStore(path)
-    slow = SlowTurns(store._turns)
-    monkeypatch.setattr(store, "_turns", slow)
+    slow = SlowLines(store._lines)
+    monkeypatch.setattr(store, "_lines", slow)
     asked: list[Future[int]] = []
     asker = threading.Thread(target=lambda: asked.append(store.write(partial(put, key="a"))))
     asker.start()

@@ -3,7 +3,7 @@
 The writer thread takes whatever work has gathered while the last group was being committed, runs
 each piece in a savepoint, commits once, and only then answers. No timers: a lone write is
 committed at once, a crowd shares one fsync. A group ends early when its pieces are large, so that
-nobody waits for the answers of many others; agents go ahead (store/turns.py).
+nobody waits for the answers of many others; agents go ahead (store/lines.py).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 from jobtasks.core.errors import JobTasksError, Unavailable
 from jobtasks.store.base import StoreSpace, Tx, Value, Values
+from jobtasks.store.lines import Lines
 from jobtasks.store.pause import Pause, has_room, is_about_storage
 from jobtasks.store.statements import load_migrations, load_statements
-from jobtasks.store.turns import Turns
 
 T = TypeVar("T")
 GROUP_MAX = 256
@@ -104,7 +104,7 @@ class SqliteStore:
             self._writer.close()
             raise
         self._tx = SqliteTx(self._writer)
-        self._turns: Turns[Piece] = Turns()
+        self._lines: Lines[Piece] = Lines()
         self._readers = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
@@ -117,7 +117,7 @@ class SqliteStore:
         future: Future[T] = Future()
         with self._accepting:
             if not self._closed:
-                self._turns.put((work, future), ahead=ahead)
+                self._lines.put((work, future), ahead=ahead)
                 return future
         future.set_exception(Unavailable("The server is ending."))
         return future
@@ -168,7 +168,7 @@ class SqliteStore:
         """Finish what was accepted and close the database."""
         with self._accepting:
             self._closed = True
-            self._turns.close()
+            self._lines.close()
         self._thread.join()
         for connection in [*self._connections, self._writer]:
             connection.close()
@@ -201,7 +201,7 @@ class SqliteStore:
         return pair
 
     def _write_groups(self) -> None:
-        while (piece := self._turns.take()) is not None:
+        while (piece := self._lines.take()) is not None:
             self._write_group(piece)
 
     def _write_group(self, first: Piece) -> None:
@@ -238,7 +238,7 @@ class SqliteStore:
             group.append(piece)
             yield piece
             is_full = len(group) == GROUP_MAX or time.monotonic() >= until
-            piece = None if is_full or self._turns.is_empty() else self._turns.take()
+            piece = None if is_full or self._lines.is_empty() else self._lines.take()
 
     def _run_piece(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
         """Run one piece in a savepoint; an error that ends the transaction ends the whole group."""

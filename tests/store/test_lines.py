@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from jobtasks.store.turns import DEBT_SECONDS_MAX, OTHERS_SHARE, Turns
+from jobtasks.store.lines import DEBT_SECONDS_MAX, OTHERS_SHARE, Lines
 
 
 class Writer:
@@ -14,16 +14,16 @@ class Writer:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.turns: Turns[tuple[str, float]] = Turns(lambda: self.now)
+        self.lines: Lines[tuple[str, float]] = Lines(lambda: self.now)
 
     def put(self, line: str, count: int, seconds: float) -> None:
         for _ in range(count):
-            self.turns.put((line, seconds), ahead=line == "ahead")
+            self.lines.put((line, seconds), ahead=line == "ahead")
 
     def take(self, count: int) -> list[str]:
         taken = []
         for _ in range(count):
-            piece = self.turns.take()
+            piece = self.lines.take()
             assert piece is not None
             taken.append(piece[0])
             self.now += piece[1]
@@ -37,7 +37,7 @@ def test_agents_are_first() -> None:
     writer.put("other", 3, seconds=1.0)
     writer.put("ahead", 10, seconds=0.001)
     assert writer.take(13) == ["ahead"] * 10 + ["other"] * 3
-    assert writer.turns.is_empty()
+    assert writer.lines.is_empty()
 
 
 @pytest.mark.rule("R33", "R40")
@@ -81,6 +81,6 @@ def test_nothing_is_left_behind_by_the_end() -> None:
     writer = Writer()
     writer.put("other", 1, seconds=0.0)
     writer.put("ahead", 1, seconds=0.0)
-    writer.turns.close()
+    writer.lines.close()
     assert writer.take(2) == ["ahead", "other"]
-    assert [writer.turns.take() for _ in range(2)] == [None, None]
+    assert [writer.lines.take() for _ in range(2)] == [None, None]

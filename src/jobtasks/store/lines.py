@@ -21,7 +21,7 @@ DEBT_SECONDS_MAX = 1.0
 """... but not with more than this, however long it took."""
 
 
-class Turns(Generic[P]):
+class Lines(Generic[P]):
     """Two lines of pieces of work and the order in which one thread takes them; no locks."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
