@@ -39,7 +39,7 @@ check: setup ## lint and types
 	@$(BIN)/mypy
 
 tests: setup ## every test
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure: see bench/README.md
 	@$(BIN)/python -m bench

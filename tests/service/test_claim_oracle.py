@@ -82,7 +82,7 @@ class Scenario:
         ]
         self.tokens = [ADMIN_TOKEN, *map(self.service.new_user, ("ada", "bob"))]
         self.jobs: list[str] = []
-        for _ in range(1 + self.number(4)):
+        for _ in range(2 + self.number(5)):
             self.create_job()
 
     def number(self, below: int) -> int:
@@ -303,7 +303,7 @@ def running_job(
     return RunningJob(job_id, frontier, waiting, *turn)
 
 
-@settings(max_examples=900, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=560, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(choices=st.binary(min_size=60, max_size=160))
 def play(choices: bytes) -> None:
     """Play one scenario; its counters must agree with its rows."""

@@ -21,6 +21,7 @@ EXAMPLE = SCRIPTS.parents[2] / "examples" / "parallel_hash" / "parallel_hash.py"
 FOREIGN = {"site-packages", "dist-packages"}
 FILES = 1050
 KILLS = 3
+"""Of each."""
 LIMIT_SECONDS = 220.0
 
 
@@ -100,17 +101,18 @@ def test_the_output_is_that_of_md5sum(
 
 @pytest.mark.timeout(LIMIT_SECONDS + 20)
 @pytest.mark.rule("R4", "R5", "R10", "R12", "R20", "R36", "R37")
-@pytest.mark.parametrize("whom", ["server", "agent", "keeper"])
 def test_the_output_is_that_of_md5sum_whoever_is_killed(
-    start: Start, tmp_path: Path, tree: Path, md5sum: str, whom: str
+    start: Start, tmp_path: Path, tree: Path, md5sum: str
 ) -> None:
-    """A thousand tasks, three kills: nothing lost, accepted twice or started after acceptance."""
+    """A thousand tasks, nine kills: nothing lost, accepted twice or started after acceptance."""
     print(f"KILL_SEED={SEED}")
+    chance = random.Random(SEED)
+    whom = chance.sample(["server", "agent", "keeper"] * KILLS, 3 * KILLS)
     served, witness = start("--slots", "4"), Witness(tmp_path / "witness")
     killer = Killer(start, served, witness)
     job = submitted(served, "light_hash.py", tree, witness)
-    for starts in moments(random.Random(f"{SEED} {whom}"), KILLS, FILES):
-        killer.kill_when(starts, whom)
+    for starts, name in zip(moments(chance, len(whom), FILES), whom, strict=True):
+        killer.kill_when(starts, name)
     tasks = checked(killer.served, job, md5sum, witness)
     lost = sum(task["failed_count"] for task in tasks)
-    assert lost <= 4 * KILLS if whom != "server" else lost == 0
+    assert lost <= 4 * 2 * KILLS, "each kill of agent or keeper costs what its four slots ran"
