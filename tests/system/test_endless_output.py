@@ -89,23 +89,26 @@ def are_over(api: Api, jobs: list[str], gate: Path) -> bool:
 @pytest.mark.timeout(seconds(5, 60) * 2 + 180)
 @pytest.mark.rule("R38", "R40")
 def test_a_node_full_of_endless_output(start: Start, tmp_path: Path) -> None:
-    """16 times `yes`: the agent keeps its size, caps hold, what is dropped is counted, and short
-    tasks of other jobs go on beside them.
+    """16 times `yes`, on either stream: the agent keeps its size, caps hold, what is dropped is
+    counted, and short tasks of other jobs go on beside them.
     """
     is_idle = os.getloadavg()[0] < 1
     slots = str(POURING + NEIGHBOURS)
     served = start("--slots", slots, settings={**QUICK, "log_bytes_max": CAP_BYTES})
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    pour = "yes out & one=$!; yes err >&2 & two=$!"
-    program = f"echo first; {pour}; cat {gate}; kill $one $two; wait; echo last"
+    programs = [
+        f"echo first; {pour} & pid=$!; cat {gate}; kill $pid; wait; echo last"
+        for pour in ("yes out", "yes err >&2")
+    ]
     with served.api() as api:
         api.pass_by()
         agent = wait_until("an agent", lambda: agent_of(served.state))
         alone = rate_of_neighbours(api, seconds(5, 60) / 2)
         before = memory_kib(agent)
         jobs = [
-            api.post("/jobs", {"command": ["sh", "-c", program]})["uuid"] for _ in range(POURING)
+            api.post("/jobs", {"command": ["sh", "-c", programs[number % 2]]})["uuid"]
+            for number in range(POURING)
         ]
         wait_until("all pour", lambda: all(api.tasks(job, state="running") for job in jobs))
         beside = rate_of_neighbours(api, seconds(5, 60))
