@@ -114,11 +114,10 @@ def test_by_default_only_what_needs_a_group_runs_in_one(
 ) -> None:
     """An exclusive task, where groups can be frozen; no other: a start costs more there."""
     wait_joined(server, launch("--cgroups", "auto", module=KEEPER))
-    server.start(1, "sh", "-c", SHOW, slot=1)
-    server.start(2, "sh", "-c", SHOW, slot=2, exclusive=True)
-    server.start(3, "sh", "-c", SHOW, slot=1)
-    assert "/slot-" not in server.text_of(1) + server.text_of(3)
-    assert ("/slot-2" in server.text_of(2)) == offer.freeze
+    for attempt, is_exclusive in ((1, False), (2, True), (3, False)):
+        server.start(attempt, "sh", "-c", SHOW, slot=attempt, exclusive=is_exclusive)
+    texts = [server.text_of(attempt) for attempt in (1, 2, 3)]
+    assert ["/slot-" in text for text in texts] == [False, offer.freeze, False]
 
 
 @pytest.mark.rule("R36")

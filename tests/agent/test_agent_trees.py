@@ -199,7 +199,7 @@ def tasks_of(children: Path) -> list[str]:
     found = []
     for pid in children.read_text().split():
         # It may have been reaped since.
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if spawner not in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
