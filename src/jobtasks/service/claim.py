@@ -63,18 +63,19 @@ class Chosen(NamedTuple):
     slot: int
     task: Candidate
     needs: Needs
-    seats: Sequence[Seat] = ()
+    seats: Sequence[Seat]
     """The further nodes of a gang (R25)."""
 
 
 class Claimed(NamedTuple):
-    """A task with its new attempt."""
+    """A task with its new attempt; what follows the attempt is as in `Chosen`."""
 
     attempt_id: int
     job_id: int
     slot: int
     task: Candidate
     needs: Needs
+    seats: Sequence[Seat]
 
 
 def claim(
@@ -126,7 +127,7 @@ class Filling:
             if task is not None:
                 needs = self._needs[task.shape_id]
                 self._room.take(Occupant(job.job_id, needs, needs.memory_kib))
-                self.chosen.append(Chosen(job.job_id, self._slots.pop(0), task, needs))
+                self.chosen.append(Chosen(job.job_id, self._slots.pop(0), task, needs, ()))
                 turns.took(job)
 
     def _is_open(self, needs: Needs) -> bool:
@@ -168,10 +169,7 @@ class Filling:
         return None
 
     def _gather(self, task: Candidate, needs: Needs) -> None:
-        if self._someone_gathers:
-            return
-        avoid = set(self._ctx.tx.all(int, "avoided_by_task", task_id=task.id, now=self._ctx.now))
-        if gangs.gather(self._ctx, task.id, needs, avoid):
+        if not self._someone_gathers and gangs.gather(self._ctx, task.id, needs):
             self._serve_gang()
 
     def _note_other_nodes(self, job: Contender) -> None:
@@ -231,7 +229,7 @@ def _store(ctx: Context, ledger: Ledger, place: Place, chosen: list[Chosen]) -> 
     if not chosen:
         return []
     first_id = int(ctx.tx.value("attempt_last_id") or 0) + 1
-    claimed = [Claimed(first_id + turn, *item[:4]) for turn, item in enumerate(chosen)]
+    claimed = [Claimed(first_id + turn, *item) for turn, item in enumerate(chosen)]
     started = ctx.tx.run_many("task_start", [_task_values(ctx, item) for item in claimed])
     assert started == len(claimed), "a task that was not waiting was claimed"
     ctx.tx.run_many("attempt_add", [_attempt_values(ctx, place, item) for item in claimed])
@@ -239,9 +237,9 @@ def _store(ctx: Context, ledger: Ledger, place: Place, chosen: list[Chosen]) -> 
     if again:
         ctx.tx.run_many("requeue_take", again)
     _advance_batches(ctx, claimed)
-    for item, choice in zip(claimed, chosen, strict=True):
-        if choice.seats:
-            gangs.take_seats(ctx, item.attempt_id, list(choice.seats))
+    for item in claimed:
+        if item.seats:
+            gangs.take_seats(ctx, item.attempt_id, item.seats)
         _note(ctx, ledger, place, item)
     return claimed
 

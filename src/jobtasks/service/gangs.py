@@ -7,6 +7,7 @@ and starts the process; the others have a *seat* each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jobtasks.core import sharing
@@ -65,34 +66,31 @@ def gathering(ctx: Context, node_id: int) -> Gathering | None:
     return ctx.tx.one(Gathering, "gathering", node_id=node_id, now=ctx.now)
 
 
-def gather(ctx: Context, task_id: int, needs: Needs, avoid: set[int]) -> bool:
+def gather(ctx: Context, task_id: int, needs: Needs) -> bool:
     """Have a gang gather its nodes, when enough of them would do; return whether it does."""
-    if not sharing.may_gather(_fitting(ctx, needs, avoid), needs):
+    if not _may_gather(ctx, task_id, needs):
         return False
     end(ctx)
     ctx.tx.run("gathering_begin", task_id=task_id, now=ctx.now)
     return True
 
 
-def _fitting(ctx: Context, needs: Needs, avoid: set[int]) -> int:
-    return sum(
-        is_large_enough(node.size, needs) and node.size.id not in avoid
+def _may_gather(ctx: Context, task_id: int, needs: Needs) -> bool:
+    avoided = set(ctx.tx.all(int, "avoided_by_task", task_id=task_id, now=ctx.now))
+    fitting = sum(
+        is_large_enough(node.size, needs) and node.size.id not in avoided
         for node in fleet.trusted_nodes(ctx)
     )
+    return sharing.may_gather(fitting, needs)
 
 
 def give_up(ctx: Context) -> None:
-    """Let the gang gather no more that may not start now, or that has too few nodes: the manager
-    looks from time to time.
-    """
+    """End a gathering that cannot succeed now: the manager looks from time to time."""
     if ctx.tx.value("gathering_task") is None:
         return
     gang = gathering(ctx, 0)
-    if gang is not None:
-        avoid = set(ctx.tx.all(int, "avoided_by_task", task_id=gang.task_id, now=ctx.now))
-        if sharing.may_gather(_fitting(ctx, gang.needs, avoid), gang.needs):
-            return
-    end(ctx)
+    if gang is None or not _may_gather(ctx, gang.task_id, gang.needs):
+        end(ctx)
 
 
 def end(ctx: Context) -> None:
@@ -114,17 +112,15 @@ def keep(ctx: Context, gang: Gathering, room: Room) -> list[Seat] | None:
         ctx.tx.run("kept_remove", node_id=node_id)
         return None
     ctx.tx.run("kept_add", node_id=node_id)
-    others = {node.id: node for node in ctx.tx.all(KeptNode, "kept_nodes", now=ctx.now)}
-    if len(others.keys() | {node_id}) < needs.nodes:
+    kept = ctx.tx.all(KeptNode, "kept_nodes", now=ctx.now)
+    others = [node for node in kept if node.id != node_id]
+    if len(others) + 1 < needs.nodes:
         return None
+    offers = [_seat(ctx, node, gang) for node in others]
+    seats = {seat.node_id: seat for seat in offers if seat is not None}
     job_nodes = set(ctx.tx.all(int, "nodes_of_job", job_id=gang.job_id))
-    able = [
-        other for other in others.values() if other.id != node_id and _has_room(ctx, other, gang)
-    ]
-    chosen = sharing.gang_nodes(node_id, [node.id for node in able], needs, job_nodes)
-    if chosen is None:
-        return None
-    return [Seat(other, _free_slot(ctx, others[other])) for other in chosen[1:]]
+    chosen = sharing.gang_nodes(node_id, list(seats), needs, job_nodes)
+    return None if chosen is None else [seats[other] for other in chosen[1:]]
 
 
 def may_use(gang: Gathering, room: Room) -> bool:
@@ -136,18 +132,17 @@ def may_use(gang: Gathering, room: Room) -> bool:
     )
 
 
-def _has_room(ctx: Context, node: KeptNode, gang: Gathering) -> bool:
-    occupants = [occupant for _, occupant in fleet.occupancy(ctx, node.id)]
-    room = Room(node.size, occupants)
-    return len(occupants) < node.slots and room.fits(gang.needs) and may_use(gang, room)
+def _seat(ctx: Context, node: KeptNode, gang: Gathering) -> Seat | None:
+    """Return the slot that a node has for the gang; None when it has no room after all."""
+    occupancy = fleet.occupancy(ctx, node.id)
+    free = set(range(1, node.slots + 1)) - {slot for slot, _ in occupancy}
+    room = Room(node.size, [occupant for _, occupant in occupancy])
+    if not free or not room.fits(gang.needs) or not may_use(gang, room):
+        return None
+    return Seat(node.id, min(free))
 
 
-def _free_slot(ctx: Context, node: KeptNode) -> int:
-    taken = {slot for slot, _ in fleet.occupancy(ctx, node.id)}
-    return min(set(range(1, node.slots + 1)) - taken)
-
-
-def take_seats(ctx: Context, attempt_id: int, seats: list[Seat]) -> None:
+def take_seats(ctx: Context, attempt_id: int, seats: Sequence[Seat]) -> None:
     """Give a gang that starts its further nodes; nobody gathers any more."""
     rows = [{"attempt_id": attempt_id, **seat._asdict()} for seat in seats]
     ctx.tx.run_many("seat_add", rows)

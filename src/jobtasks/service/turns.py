@@ -28,15 +28,6 @@ class Lane(NamedTuple):
     shape_id: int
 
 
-class LaneRow(NamedTuple):
-    """A lane, with the slots that its job has."""
-
-    job_id: int
-    sequence: int
-    shape_id: int
-    slots: int
-
-
 class OwnerRow(NamedTuple):
     """A user whose jobs have tasks of a shape ready."""
 
@@ -95,7 +86,7 @@ class Owner:
 class Turns:
     """Jobs in the order in which they may take slots, for one claim.
 
-    `next` returns the job whose turn it is; `took` says that it has taken slots and may have
+    `next` returns the job whose turn it is; `took` says that it has taken a slot and may have
     another turn, which a job of which nothing fits does not get.
     """
 
@@ -119,12 +110,12 @@ class Turns:
         _, self._current = heapq.heappop(self._queue)
         return self._owners[self._current].take()
 
-    def took(self, job: Contender, slots: int = 1) -> None:
-        """Note that the job whose turn it is takes so many slots."""
+    def took(self, job: Contender) -> None:
+        """Note that the job whose turn it is takes a slot."""
         owner = self._owners[self._current]
-        owner.slots += slots
-        self._taken[self._current] = self._taken.get(self._current, 0) + slots
-        job.slots += slots
+        owner.slots += 1
+        self._taken[self._current] = self._taken.get(self._current, 0) + 1
+        job.slots += 1
         owner.put_back(job)
 
     def _enqueue(self, uuid: str) -> None:
@@ -170,7 +161,7 @@ class Turns:
         while True:
             pages = [
                 self._ctx.tx.all(
-                    LaneRow,
+                    _keyed,
                     "turn_lanes",
                     shape_id=shape_id,
                     priority=priority,
@@ -182,9 +173,9 @@ class Turns:
                 for shape_id in self._shape_ids
             ]
             found: dict[tuple[int, int], list[Lane]] = defaultdict(list)
-            for row in (row for page in pages for row in page):
-                found[row.slots, row.job_id].append(Lane(*row[:3]))
-            ends = [(page[-1].slots, page[-1].job_id) for page in pages if len(page) == self._page]
+            for key, lane in (row for page in pages for row in page):
+                found[key].append(lane)
+            ends = [page[-1][0] for page in pages if len(page) == self._page]
             complete_to = min(ends, default=None)
             for key in sorted(found):
                 if complete_to is None or key <= complete_to:
@@ -192,3 +183,8 @@ class Turns:
             if complete_to is None:
                 return
             after = complete_to
+
+
+def _keyed(job_id: int, sequence: int, shape_id: int, slots: int) -> tuple[tuple[int, int], Lane]:
+    """Return a lane behind the key by which its job takes turns."""
+    return (slots, job_id), Lane(job_id, sequence, shape_id)
