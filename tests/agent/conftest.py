@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from jobtasks.agent import cgroups, groups, procfs
+from jobtasks.agent import cgroups, group_files, procfs
 from jobtasks.protocol.frames import STDERR, STDOUT, read_frames
 from jobtasks.protocol.messages import (
     Assignment,
@@ -408,7 +408,7 @@ def group_of(pid: int) -> Path | None:
 
 def is_frozen(pid: int) -> bool:
     group = group_of(pid)
-    return group is not None and groups.field(group / "cgroup.events", "frozen") == 1
+    return group is not None and group_files.field(group / "cgroup.events", "frozen") == 1
 
 
 @contextlib.contextmanager
@@ -472,9 +472,9 @@ def launching(
                     agent.process.kill()
                     agent.process.wait()
     wait_for(lambda: not marked(node), f"tasks are left: {marked(node)}", 5)
-    group = groups.recorded(node)
+    group = group_files.recorded(node)
     # Who was killed could not remove it.
-    groups.end(node)
+    group_files.end(node)
     if all(agent.process.returncode == 0 for agent in started):
         assert group is None
     # What an agent had no time to remove may be deeper than pytest can go when it tidies up.

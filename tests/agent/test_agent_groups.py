@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from jobtasks.agent import cgroups, groups, procfs
+from jobtasks.agent import cgroups, group_files, procfs
 from jobtasks.protocol.messages import EndKind
 
 from .conftest import (
@@ -98,7 +98,7 @@ def test_turned_off(server: FakeServer, launch: Launch, tmp_path: Path) -> None:
     assert server.text_of(1).strip() == (f"0::{own}" if own else "")
     assert "control groups are not used: turned off" in agent.said()
     assert procfs.children(agent.process.pid) == []
-    assert groups.recorded(tmp_path / "node") is None
+    assert group_files.recorded(tmp_path / "node") is None
 
 
 def test_a_directory_that_is_no_group_is_refused(launch: Launch, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_keeper_removes_what_a_dead_agent_left(
     server.start(1, *command(NOTHING, tmp_path / "witness", "sleep 1000"))
     found = pids(tmp_path / "witness", NOTHING)
     leader = server.pid_of(1)
-    group = groups.recorded(tmp_path / "node")
+    group = group_files.recorded(tmp_path / "node")
     assert (group is not None) is (offer.kill or offer.freeze)
     agent = procfs.stat(leader)
     assert agent is not None
@@ -221,9 +221,9 @@ def test_groups_that_a_task_has_made_go_with_it(
         server.start(attempt, "sh", "-c", program, "sh", str(point), slot=1)
         assert server.end_of(attempt).exit_code == 3
         if offer.kill:
-            path = groups.recorded(tmp_path / "node")
+            path = group_files.recorded(tmp_path / "node")
             assert path is not None
-            assert groups.processes(path / "slot-1") == set()
+            assert group_files.processes(path / "slot-1") == set()
             assert list(filter(Path.is_dir, (path / "slot-1").iterdir())) == []
 
 

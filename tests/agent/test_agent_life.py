@@ -80,13 +80,14 @@ def test_environment_of_a_task(
     server.start(5, *SHOW, slot=2, number=3, sequence=4, parameters={"file": "f", "n": 1.5})
     found = environment_of(server, 5)
     node = tmp_path / "node"
+    work = node / "work"
     expected = {
         "JOB_UUID": JOB, "TASK_UUID": "zzzzz-ot0gb-000000000000005", "TASK_ATTEMPT": "3",
         "TASK_SEQUENCE": "4", "TASK_QSEQUENCE": "5", "JOB_PARAMETER_IN_PUT": "a b",
         "JOB_PARAMETER_LIST": '[1,{"x":2}]', "TASK_PARAMETER_FILE": "f",
         "TASK_PARAMETER_N": "1.5", "JOBTASKS_URL": server.url,
         "ARVADOS_API_HOST": f"127.0.0.1:{server.port}", "ARVADOS_API_TOKEN": "token-5",
-        "JOB_WORK": f"{node}/jobs/{JOB}", "TASK_WORK": f"{node}/work/slot-2",
+        "JOB_WORK": f"{node}/jobs/{JOB}", "TASK_WORK": str(work / "slot-2"),
         "TASK_SLOT_NUMBER": "2", "CRUNCH_NODE_SLOTS": "2", "TASK_NODES": os.uname().nodename,
         "TASK_SLOT_NODE": os.uname().nodename, "PYTHONPATH": f"{node}/sdk",
         "PATH": os.environ["PATH"], "TASKS_MAY_SEE": "this",

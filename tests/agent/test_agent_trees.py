@@ -178,7 +178,7 @@ def test_shell_that_stands_in_a_work_directory_is_spared(
     try:
         shell = subprocess.Popen(
             ["setsid", "-c", "sleep", "1000"],
-            cwd=tmp_path / "node/work/slot-1",
+            cwd=tmp_path / "node" / "work" / "slot-1",
             stdin=side,
             stdout=side,
             stderr=side,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobtasks.agent import births, cgroups, groups
+from jobtasks.agent import births, cgroups, group_files
 from jobtasks.agent.cgroups import Abilities, Group, GroupsError
 from jobtasks.agent.freezer import Freezer, Held, State, now
 
@@ -62,13 +62,13 @@ class Kernel:
         if not path.exists():
             return False
         if path.name == "cgroup.kill":
-            for inner in groups.below(group):
+            for inner in group_files.below(group):
                 left = [p for p in self.there(inner) if p in self.unkillable]
                 (inner / "cgroup.procs").write_text("\n".join(left))
         elif path.name == "cgroup.procs":
             if self.shares(group) and group != self.root:
                 return False
-            for other in groups.below(self.root):
+            for other in group_files.below(self.root):
                 found = [pid for pid in self.there(other) if pid != text]
                 (other / "cgroup.procs").write_text("\n".join(found))
             (group / "cgroup.procs").write_text("\n".join([*self.there(group), text]))
@@ -102,7 +102,7 @@ class Kernel:
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     found = Kernel(tmp_path / "groups")
     monkeypatch.setattr(cgroups, "make", found.make)
-    monkeypatch.setattr(groups, "write", found.write)
+    monkeypatch.setattr(group_files, "write", found.write)
     monkeypatch.setattr(Path, "rmdir", lambda path: found.rmdir(path))
     monkeypatch.setattr(cgroups, "try_start", lambda directory: f"/{directory.name}")
     return found
@@ -195,7 +195,7 @@ def test_each_ability_is_found_out_by_itself(kernel: Kernel, node: Path) -> None
     assert "no memory controller" in found.abilities.memory
     text = found.abilities.describe()
     assert "ends tasks: no, this kernel" in text and "freezes tasks: yes" in text
-    assert (node / groups.RECORD).read_text() == f"{found.directory}\n{text}\n"
+    assert (node / group_files.RECORD).read_text() == f"{found.directory}\n{text}\n"
     found.close(node)
     assert not (kernel.root / NODE).exists()
 
@@ -207,7 +207,7 @@ def test_memory_at_the_root(kernel: Kernel, node: Path) -> None:
     found = cgroups.open_groups(str(kernel.root), "1", node)
     assert found.abilities == ALL
     assert kernel.there(kernel.root) == ["1"]
-    assert not (found.directory / groups.OWN).exists()
+    assert not (found.directory / group_files.OWN).exists()
     found.close(node)
 
 
@@ -228,7 +228,7 @@ def test_memory_in_a_service_of_our_own(kernel: Kernel, node: Path) -> None:
     found = cgroups.open_groups(str(path), "1", node)
     assert found.abilities == ALL
     assert kernel.there(path) == []
-    assert kernel.there(found.directory / groups.OWN) == [str(os.getpid())]
+    assert kernel.there(found.directory / group_files.OWN) == [str(os.getpid())]
     assert kernel.shares(path) and kernel.shares(found.directory)
     found.close(node)
     assert not found.directory.exists()
@@ -243,7 +243,7 @@ def test_no_memory_beside_others(kernel: Kernel, node: Path) -> None:
     assert found.abilities[:2] == ("", "")
     assert f"other processes are in {path}: [1]" in found.abilities.memory
     assert sorted(kernel.there(path)) == sorted([str(os.getpid()), "1"])
-    assert not kernel.shares(path) and not (found.directory / groups.OWN).exists()
+    assert not kernel.shares(path) and not (found.directory / group_files.OWN).exists()
     found.close(node)
 
 
@@ -272,7 +272,7 @@ def test_a_node_shares_its_group_with_nobody(kernel: Kernel, node: Path, tmp_pat
         cgroups.open_groups(str(kernel.root), "1", copy)
     slot = first.slot(1)
     kernel.write(slot.path / "cgroup.procs", "77")
-    assert groups.end(copy) == 0 and kernel.there(slot.path) == ["77"]
+    assert group_files.end(copy) == 0 and kernel.there(slot.path) == ["77"]
     second.close(other)
     assert kernel.there(slot.path) == ["77"]
     first.close(node)
@@ -286,11 +286,11 @@ def test_what_an_agent_left_is_ended_and_removed(kernel: Kernel, node: Path) -> 
     for path in (directory, directory / "slot-1", directory / "slot-1/of-task"):
         kernel.make(path)
     kernel.write(directory / "slot-1/of-task/cgroup.procs", "77")
-    assert groups.end(node) == 0
-    (node / groups.RECORD).write_text(f"{kernel.root}\n")
-    assert groups.end(node) == 0 and kernel.there(directory / "slot-1/of-task") == ["77"]
-    (node / groups.RECORD).write_text(f"{directory}\n")
-    assert groups.end(node) == 1
+    assert group_files.end(node) == 0
+    (node / group_files.RECORD).write_text(f"{kernel.root}\n")
+    assert group_files.end(node) == 0 and kernel.there(directory / "slot-1/of-task") == ["77"]
+    (node / group_files.RECORD).write_text(f"{directory}\n")
+    assert group_files.end(node) == 1
     assert not directory.exists()
 
 
@@ -301,7 +301,7 @@ def test_without_cgroup_kill_each_process_is_killed(tmp_path: Path) -> None:
     found = [subprocess.Popen(["sleep", "1000"]) for _ in range(3)]
     (tmp_path / "cgroup.procs").write_text(f"{found[0].pid}\n0\n")
     (inner / "cgroup.procs").write_text(f"{found[1].pid}\n")
-    groups.kill(tmp_path)
+    group_files.kill(tmp_path)
     assert [each.wait(20) for each in found[:2]] == [-9, -9]
     assert found[2].poll() is None
     found[2].kill()

@@ -104,7 +104,7 @@ def test_keeper_imports_nothing_of_the_agent() -> None:
         [
             "jobtasks.agent",
             "jobtasks.agent.freezer",
-            "jobtasks.agent.groups",
+            "jobtasks.agent.group_files",
             "jobtasks.agent.keeper",
         ]
     )

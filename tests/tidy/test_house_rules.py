@@ -100,7 +100,7 @@ def test_sdk_needs_the_standard_library_alone() -> None:
 
 def test_keeper_stands_alone() -> None:
     """The keeper and what it uses need the standard library alone and stay small."""
-    parts = ("keeper", "freezer", "groups")
+    parts = ("keeper", "freezer", "group_files")
     ours = {f"jobtasks.agent.{name}" for name in parts} | {"jobtasks.agent"}
     for path in (PACKAGE / "agent" / f"{name}.py" for name in parts):
         names = [name for name in imports(path) if name not in ours]

@@ -25,7 +25,7 @@ from tests.agent.conftest import (  # noqa: F401
     wait_joined,
 )
 
-from jobtasks.agent import groups
+from jobtasks.agent import group_files
 from jobtasks.protocol.messages import EndKind
 
 ROOT = Path("/sys/fs/cgroup")
@@ -135,7 +135,7 @@ class Service:
         self.entered: Path | None = self.group
         self.node = folder / "node"
         self.stderr = folder / "stderr"
-        groups.write(ROOT / "cgroup.subtree_control", "+memory")
+        group_files.write(ROOT / "cgroup.subtree_control", "+memory")
         self.group.mkdir()
         for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
             os.chown(self.group / name, USER, USER)
@@ -167,7 +167,7 @@ class Service:
         for process in self.started:
             process.kill()
             process.wait()
-        wait_for(lambda: groups.remove(self.group), "the service's group is empty", 60)
+        wait_for(lambda: group_files.remove(self.group), "the service's group is empty", 60)
 
 
 @pytest.fixture
@@ -184,15 +184,15 @@ def test_a_user_with_a_service_of_its_own_has_all(server: FakeServer, service: S
     """Keeper and agent move to a leaf; memory is limited; at the end all is as it was."""
     keeper = service.keeper()
     assert service.said().count(": yes") == 3, service.said()
-    own = groups.recorded(service.node)
+    own = group_files.recorded(service.node)
     assert own is not None and own.parent == service.group
-    assert keeper.pid in groups.processes(own / groups.OWN)
+    assert keeper.pid in group_files.processes(own / group_files.OWN)
     server.start(1, *hold(1024), memory_kib=100 * MIB)
     assert server.end_of(1, 60).kind is EndKind.OUT_OF_MEMORY
     keeper.send_signal(signal.SIGTERM)
     assert keeper.wait(60) == 0
     assert not own.exists()
-    assert groups.read(service.group / "cgroup.subtree_control").split() == []
+    assert group_files.read(service.group / "cgroup.subtree_control").split() == []
 
 
 @pytest.mark.rule("R36")
@@ -218,11 +218,11 @@ def children(pid: int) -> list[int]:
 def test_beside_others_memory_is_watched(server: FakeServer, service: Service) -> None:  # noqa: F811
     """A shell in the same group is not moved: two abilities, and the agent's own eyes."""
     other = service.enter("/bin/sleep", "1000")
-    wait_for(lambda: other.pid in groups.processes(service.group), "somebody else", 60)
+    wait_for(lambda: other.pid in group_files.processes(service.group), "somebody else", 60)
     service.keeper()
     assert service.said().count(": yes") == 2, service.said()
     assert f"limits memory: no, other processes are in {service.group}" in service.said()
-    assert other.pid in groups.processes(service.group)
+    assert other.pid in group_files.processes(service.group)
     server.start(1, *hold(300), memory_kib=100 * MIB)
     ended = server.end_of(1, 60)
     assert ended.kind is EndKind.OUT_OF_MEMORY and "the kernel" not in ended.reason

@@ -153,11 +153,12 @@ class Attempts:
         A program that cannot be executed is an end like any other. Errors: `NodeBusyError`.
         """
         slot = self._slots[assignment.slot - 1]
+        group = self._group(assignment, slot)
         before = SlotTable.ticks()
         try:
             command = launcher.words(assignment, job.brief)
             variables = job.environment.of(assignment, slot.work, server)
-            pid = self._spawn(assignment, command, variables, slot)
+            pid = self._spawn(assignment, command, variables, slot, group)
         except launcher.StartError as error:
             self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error)))
             return
@@ -165,12 +166,17 @@ class Attempts:
             slot.rest_until = self._loop.now() + REST_SECONDS
             raise
         self._table.note(slot.number, assignment.attempt, pid, before, SlotTable.ticks())
-        self._adopt(assignment, job, slot, pid)
+        self._adopt(assignment, job, slot, group, pid)
 
     def _spawn(
-        self, assignment: Assignment, command: list[str], variables: dict[str, str], slot: Slot
+        self,
+        assignment: Assignment,
+        command: list[str],
+        variables: dict[str, str],
+        slot: Slot,
+        group: Group | None,
     ) -> int:
-        group, memory_kib = self._group(assignment, slot), assignment.memory_kib
+        memory_kib = assignment.memory_kib
         if not assignment.exclusive:
             return launcher.spawn(command, variables, slot, group, memory_kib)
         task, number = assignment.task, assignment.number
@@ -196,11 +202,12 @@ class Attempts:
         is_limited = assignment.memory_kib and group.limits
         return group if is_frozen or is_limited else None
 
-    def _adopt(self, assignment: Assignment, job: Job, slot: Slot, pid: int) -> None:
+    def _adopt(
+        self, assignment: Assignment, job: Job, slot: Slot, group: Group | None, pid: int
+    ) -> None:
         log_bytes = assignment.log_bytes_max or self.log_bytes_max
         log = Log(self.log_directory, assignment.attempt, log_bytes)
         pidfd = os.pidfd_open(pid)
-        group = self._group(assignment, slot)
         attempt = Attempt(assignment, job, slot, group, log, pid, pidfd, self._loop.now())
         slot.attempt, slot.log = assignment.attempt, log
         job.live += 1

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from jobtasks.agent import groups
+from jobtasks.agent import group_files
 from jobtasks.agent.births import Births
 
 logger = logging.getLogger(__name__)
@@ -69,17 +69,17 @@ class Group:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        while not groups.remove(self.path):
-            groups.kill(self.path)
+        while not group_files.remove(self.path):
+            group_files.kill(self.path)
             self._renewals += 1
             self.path = self._directory / f"{self._name}.{self._renewals % RENEW_MAX}"
         make(self.path)
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._limit_kib = 0
         if self.limits:
-            groups.write(self.path / "memory.oom.group", "1")
+            group_files.write(self.path / "memory.oom.group", "1")
             # Else who is over the limit would wear out the disk, and its neighbours.
-            groups.write(self.path / "memory.swap.max", "0")
+            group_files.write(self.path / "memory.swap.max", "0")
 
     def start(
         self, command: list[str], variables: dict[str, str], fds: tuple[int, ...], memory_kib: int
@@ -92,7 +92,7 @@ class Group:
             self.renew()
         if self.limits and memory_kib != self._limit_kib:
             limit = str(memory_kib * 1024) if memory_kib else "max"
-            if not groups.write(self.path / "memory.max", limit):
+            if not group_files.write(self.path / "memory.max", limit):
                 raise BlockingIOError(errno.EAGAIN, f"no limit for memory in {self.path}")
             self._limit_kib = memory_kib
         try:
@@ -106,24 +106,24 @@ class Group:
     def kill(self) -> None:
         """Kill everybody in it."""
         if self.kills:
-            groups.kill(self.path)
+            group_files.kill(self.path)
 
     def processes(self) -> set[int]:
         """Return who is in it."""
-        return groups.processes(self.path)
+        return group_files.processes(self.path)
 
     def is_empty(self) -> bool:
         """Whether nobody is in it, not even one who is dying."""
-        return groups.field(self.path / "cgroup.events", "populated") == 0
+        return group_files.field(self.path / "cgroup.events", "populated") == 0
 
     def peak_kib(self) -> int:
         """Return the most memory that was in use in it, 0 when the kernel does not say."""
-        text = groups.read(self.path / "memory.peak").strip() if self.limits else ""
+        text = group_files.read(self.path / "memory.peak").strip() if self.limits else ""
         return int(text) // 1024 if text.isdigit() else 0
 
     def out_of_memory(self) -> bool:
         """Whether the kernel has ended somebody in it for want of memory."""
-        return self.limits and groups.field(self.path / "memory.events", "oom_kill") > 0
+        return self.limits and group_files.field(self.path / "memory.events", "oom_kill") > 0
 
     def release(self, stained: bool) -> None:
         """Make it ready for the next attempt: figures and limits of the old one end with it."""
@@ -158,19 +158,19 @@ class NodeGroups:
 
     def slot(self, number: int) -> Group:
         """Return the group of a slot."""
-        name = f"{groups.SLOT_PREFIX}{number}"
+        name = f"{group_files.SLOT_PREFIX}{number}"
         return Group(self.directory, name, self.abilities, self.births)
 
     def close(self, node: Path) -> None:
         """Kill what is left, and remove what was made."""
         self.births.close()
         os.close(self._lock)
-        groups.end(node)
+        group_files.end(node)
 
 
 def mount(proc: Path = PROC) -> tuple[Path, str]:
     """Return where control groups of version 2 are mounted, and which of them is seen there."""
-    for line in groups.read(proc / "self/mountinfo").splitlines():
+    for line in group_files.read(proc / "self/mountinfo").splitlines():
         fields, _, kind = line.partition(" - ")
         if kind.split(" ", 1)[0] == MOUNT_TYPE:
             root, point = fields.split()[3:5]
@@ -180,7 +180,7 @@ def mount(proc: Path = PROC) -> tuple[Path, str]:
 
 def own_name(proc: Path = PROC) -> str:
     """Return which group this process is in."""
-    for line in groups.read(proc / "self/cgroup").splitlines():
+    for line in group_files.read(proc / "self/cgroup").splitlines():
         if line.startswith("0::"):
             return line.removeprefix("0::")
     raise GroupsError("this process is in no control group of version 2")
@@ -204,17 +204,17 @@ def base(where: str, name: str, proc: Path = PROC) -> Path:
         return Path(where).resolve()
     own = own_directory(proc)
     # An earlier agent of the node has moved the keeper, of which we are.
-    return own.parents[1] if own.name == groups.OWN and own.parent.name == name else own
+    return own.parents[1] if own.name == group_files.OWN and own.parent.name == name else own
 
 
 def open_groups(where: str, node_id: str, node: Path, proc: Path = PROC) -> NodeGroups:
     """Make the node's group and find out what it is good for; errors: `GroupsError`."""
-    name = groups.NODE_PREFIX + node_id
+    name = group_files.NODE_PREFIX + node_id
     parent = base(where, name, proc)
     directory = parent / name
     try:
         make(directory)
-        lock = groups.lock(directory)
+        lock = group_files.lock(directory)
     except BlockingIOError:
         raise GroupsError(f"another agent with this node's id uses {directory}") from None
     except OSError as error:
@@ -222,7 +222,7 @@ def open_groups(where: str, node_id: str, node: Path, proc: Path = PROC) -> Node
     try:
         if not (directory / "cgroup.procs").exists():
             raise GroupsError(f"{parent} is not a control group of version 2")
-        (node / groups.RECORD).write_text(f"{directory}\n")
+        (node / group_files.RECORD).write_text(f"{directory}\n")
         memory = share_memory(directory)
         prefix = try_start(directory)
         abilities = Abilities(
@@ -232,9 +232,9 @@ def open_groups(where: str, node_id: str, node: Path, proc: Path = PROC) -> Node
         )
     except (GroupsError, OSError) as error:
         os.close(lock)
-        groups.dissolve(directory)
+        group_files.dissolve(directory)
         raise GroupsError(str(error)) from None
-    (node / groups.RECORD).write_text(f"{directory}\n{abilities.describe()}\n")
+    (node / group_files.RECORD).write_text(f"{directory}\n{abilities.describe()}\n")
     return NodeGroups(directory, lock, abilities, prefix)
 
 
@@ -248,7 +248,7 @@ def lacks(directory: Path, file: str, why: str) -> str:
 
 def has_memory(directory: Path, file: str) -> bool:
     """Whether a group's list of controllers names memory."""
-    return "memory" in groups.read(directory / file).split()
+    return "memory" in group_files.read(directory / file).split()
 
 
 def share_memory(directory: Path) -> str:
@@ -260,30 +260,30 @@ def share_memory(directory: Path) -> str:
         # Only the root may have both processes and groups that share a controller; it has no type.
         moved = (parent / "cgroup.type").exists()
         why = make_room(directory) if moved else ""
-        if not why and not groups.write(parent / "cgroup.subtree_control", "+memory"):
+        if not why and not group_files.write(parent / "cgroup.subtree_control", "+memory"):
             why = f"{parent} does not share its memory controller"
         if why:
-            groups.move_back(directory)
+            group_files.move_back(directory)
             return why
-    if not groups.write(directory / "cgroup.subtree_control", "+memory"):
+    if not group_files.write(directory / "cgroup.subtree_control", "+memory"):
         return f"{directory} does not share its memory controller"
     return ""
 
 
 def make_room(directory: Path) -> str:
     """Move ourselves, keeper and server out of the group above the node's, into a leaf."""
-    parent, own = directory.parent, directory / groups.OWN
+    parent, own = directory.parent, directory / group_files.OWN
     make(own)
     here = own_processes(parent)
     for pid in kin(here):
-        groups.write(own / "cgroup.procs", str(pid))
+        group_files.write(own / "cgroup.procs", str(pid))
     left = own_processes(parent)
     return f"other processes are in {parent}: {sorted(left)}" if left else ""
 
 
 def own_processes(directory: Path) -> set[int]:
     """Return who is in a group itself."""
-    return {int(word) for word in groups.read(directory / "cgroup.procs").split()}
+    return {int(word) for word in group_files.read(directory / "cgroup.procs").split()}
 
 
 def kin(here: set[int]) -> list[int]:
@@ -292,7 +292,7 @@ def kin(here: set[int]) -> list[int]:
     python = os.path.realpath("/proc/self/exe")
     while pid in here and os.path.realpath(f"/proc/{pid}/exe") == python:
         found.append(pid)
-        pid = int(groups.read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+        pid = int(group_files.read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
     return found
 
 
@@ -301,8 +301,8 @@ def try_start(directory: Path) -> str:
 
     Errors: `GroupsError` when it does not begin there, OSError.
     """
-    probe = directory / f"{groups.SLOT_PREFIX}probe"
-    groups.clear(probe)
+    probe = directory / f"{group_files.SLOT_PREFIX}probe"
+    group_files.clear(probe)
     make(probe)
     births = Births()
     fd = os.open(probe, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -321,7 +321,7 @@ def try_start(directory: Path) -> str:
         for one in (fd, reader, writer, null, root):
             os.close(one)
         births.close()
-        groups.clear(probe)
+        group_files.clear(probe)
 
 
 def main(where: str, out: Callable[[str], object] = print) -> int:

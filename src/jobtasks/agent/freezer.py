@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from jobtasks.agent import groups
+from jobtasks.agent import group_files
 
 AGAIN_SECONDS = 0.1
 """While something is frozen: somebody may have continued it, or an orphan may have turned up."""
@@ -115,9 +115,9 @@ class Freezer:
     def _freeze_groups(self, wanted: set[str]) -> None:
         """Freeze these, whoever may have thawed one meanwhile, and thaw the others."""
         for group in self._frozen - wanted:
-            groups.write(f"{group}/cgroup.freeze", "0")
+            group_files.write(f"{group}/cgroup.freeze", "0")
         for group in wanted:
-            groups.write(f"{group}/cgroup.freeze", "1")
+            group_files.write(f"{group}/cgroup.freeze", "1")
         self._frozen = wanted
 
     def _thaw(self) -> None:
@@ -141,7 +141,8 @@ class Freezer:
         if named := [one.group for one in held if one.group]:
             # Who is in a group is frozen with it, or not held, unless it is being started.
             loose = {"", *(one.group for one in held if not one.leader)}
-            found = [pid for pid in found if groups.slot_of(pid, Path(named[0]).parent) in loose]
+            node = Path(named[0]).parent
+            found = [pid for pid in found if group_files.slot_of(pid, node) in loose]
         own = _words(self._agent, "cmdline")
         return [pid for pid in found if self._is_held(pid, leaders, marks, own)]
 

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobtasks.agent import groups
+from jobtasks.agent import group_files
 from jobtasks.agent.freezer import Freezer, State, children, descendants
 
 logger = logging.getLogger("jobtasks.keeper")
@@ -84,7 +84,7 @@ class Keeper:
         while True:
             started = time.monotonic()
             code = self._run_agent()
-            killed = groups.end(self._node) + end_descendants()
+            killed = group_files.end(self._node) + end_descendants()
             if self._ending:
                 return 0 if code == 0 else 1
             if time.monotonic() - started > STEADY_SECONDS:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobtasks.agent import cgroups, environment, groups, machine, procfs, trees
+from jobtasks.agent import cgroups, environment, group_files, machine, procfs, trees
 from jobtasks.agent.access import TaskAccess
 from jobtasks.agent.attempts import Attempts
 from jobtasks.agent.channel import Server
@@ -94,7 +94,7 @@ class Agent:
         self._loop.take_signals(signal.SIGTERM)
         signal.signal(signal.SIGINT, signal.SIG_IGN if self._options.keeper else self._interrupt)
         self._watch_keeper()
-        found = groups.end(self._node)
+        found = group_files.end(self._node)
         found += settle(f"{self._node}/slots.table", f"{self._node}/work")
         if found:
             logger.warning("ended %d processes that an earlier agent had left", found)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from jobtasks.agent import procfs
 from jobtasks.agent.cgroups import Group
-from jobtasks.agent.groups import SLOT_PREFIX
+from jobtasks.agent.group_files import SLOT_PREFIX
 
 END_SECONDS_MAX = 10.0
 """How long `end_all` tries; what is left then cannot be killed (it hangs in the kernel)."""

@@ -62,20 +62,12 @@ def processes(command: str = PROBE) -> Finding:
     """Return whether tasks could be started, heard of and ended here, by doing so."""
     name = "processes"
     try:
-        ended = subprocess.run(
-            [sys.executable, "-c", command],
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
+        ended = _python("-c", command)
     except (OSError, subprocess.TimeoutExpired) as error:
         return fail(name, f"a process could not be tried: {error}", "tasks cannot run here")
     if ended.returncode == 0:
         return ok(name, "can be started, followed and ended")
-    last = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+    last = _last_words(ended) or f"exit code {ended.returncode}"
     advice = "tasks need Linux 5.3 or newer with /proc mounted as usual; serve with --no-agent here"
     return fail(name, last, advice)
 
@@ -86,17 +78,27 @@ def control_groups(where: str = "auto") -> Finding:
     By making one and removing it. Tasks run without them, too: so all of it is well.
     """
     name = "control groups"
-    command = [sys.executable, "-m", "jobtasks.agent.cgroups", where]
     try:
-        ended = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
+        ended = _python("-m", "jobtasks.agent.cgroups", where)
     except (OSError, subprocess.TimeoutExpired) as error:
         return ok(name, f"not used: {error}")
-    said = ended.stdout.strip() or (ended.stderr.strip().splitlines() or ["no answer"])[-1]
+    said = ended.stdout.strip() or _last_words(ended) or "no answer"
     return ok(name, f"not used: {said}" if ended.returncode else said)
+
+
+def _python(*words: str) -> subprocess.CompletedProcess[str]:
+    """Try something in a Python of its own; errors: OSError, `subprocess.TimeoutExpired`."""
+    return subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PROBE_SECONDS,
+        check=False,
+    )
+
+
+def _last_words(ended: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line of its stderr, "" when it wrote none."""
+    return (ended.stderr.strip().splitlines() or [""])[-1]
