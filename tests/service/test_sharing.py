@@ -155,6 +155,17 @@ def test_nodes_are_kept_for_a_job_that_was_overtaken_for_long(service: LocalServ
     assert began.count(job.uuid) == 1
 
 
+def test_a_clock_set_back_has_nobody_overtaken_for_longer(service: LocalService) -> None:
+    """The ten minutes begin anew at the latest."""
+    agents = busy_nodes(service)
+    service.started_job(runtime_constraints={"min_nodes": 2})
+    service.clock.advance(-3600)
+    service.tick(gap=True)
+    service.pass_seconds(OVERTAKEN_SECONDS + 1, *agents)
+    end_all(agents[0])
+    assert agents[0].take() == []
+
+
 def test_nodes_are_not_kept_for_a_job_that_has_too_few(service: LocalService) -> None:
     """They would wait for nothing; nor for one that was cancelled."""
     agents = busy_nodes(service)

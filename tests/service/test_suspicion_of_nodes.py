@@ -95,6 +95,21 @@ def test_a_node_on_which_everything_fails_is_held(fleet: Fleet) -> None:
     assert len(fleet.good.take()) == SLOTS
 
 
+def test_a_clock_set_back_makes_no_hold_longer(fleet: Fleet) -> None:
+    """The manager's is for a minute from then on; an administrator's until the time he said."""
+    fleet.fail(STREAK)
+    assert fleet.held_seconds() == 60
+    service = fleet.service
+    other = SimulatedAgent(service, "other")
+    service.call(steering.hold, fleet.node(other).uuid, 60)
+    service.clock.advance(-3600)
+    service.tick(gap=True)
+    assert fleet.held_seconds() == 60
+    held_until = fleet.node(other).held_until
+    assert held_until is not None
+    assert (held_until - service.clock.now) / 1_000_000 == 3660
+
+
 def test_failures_of_the_streak_use_no_budget(fleet: Fleet) -> None:
     """They stay on record, the log says whose they were, and the node is avoided all the same."""
     failed = fleet.fail(STREAK)

@@ -74,13 +74,19 @@ def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
 
 
 def shorten_delays(ctx: Context) -> None:
-    """Let nothing wait longer than it ever may, after the wall clock was set back (R12, R15)."""
+    """Let nothing wait longer than it ever may, after the wall clock was set back.
+
+    Delays, avoided nodes, holds of the manager, jobs that are overtaken (R12, R15, R16, R18). An
+    administrator's hold is until the time that it names.
+    """
     settings = ctx.settings
     longest_seconds = settings.delay_seconds_max * (1 + settings.delay_jitter)
     latest = ctx.now + round(longest_seconds * MICROSECONDS)
     ctx.tx.run("requeue_sooner", latest=latest)
     latest += round(settings.avoid_seconds * MICROSECONDS)
     ctx.tx.run("requeue_avoid_less", latest=latest)
+    ctx.tx.run("nodes_hold_less", now=ctx.now)
+    ctx.tx.run("start_waits_since", now=ctx.now)
 
 
 def expire(ctx: Context) -> None:

@@ -53,6 +53,9 @@ SELECT job_id, since FROM start_wait;
 -- start_wait_begin: a job waits for several free nodes
 INSERT INTO start_wait (job_id, since) VALUES (:job_id, :now);
 
+-- start_waits_since: no job began to wait in the future, after a clock was set back
+UPDATE start_wait SET since = :now WHERE since > :now;
+
 -- start_wait_end: a job waits for no nodes any more
 DELETE FROM start_wait WHERE job_id = :job_id;
 

@@ -81,6 +81,11 @@ UPDATE node SET
     losing_streak = '[]', losing_job_id = NULL, losing_witnessed = 0, modified_at = :now
 WHERE id = :node_id;
 
+-- nodes_hold_less: no hold of the manager is longer than it was meant to be, after a clock was set back (R16)
+UPDATE node SET held_until = :now + CAST(held_seconds * 1000000 AS INTEGER)
+WHERE held_seconds > 0 AND held_by_user_uuid IS NULL
+AND held_until > :now + CAST(held_seconds * 1000000 AS INTEGER);
+
 -- node_trust: a node that the manager held takes work like any other
 UPDATE node SET
     held_seconds = 0, losing_streak = '[]', losing_job_id = NULL, losing_witnessed = 0,

@@ -194,6 +194,8 @@ class World:
             uuid, _ = self.random.choice(known)
             if self.random.random() < 0.5:
                 self.site.as_admin(steering.hold, uuid, self.random.uniform(1, 60))
+                # Its end is a time of the server's clock, which may have been set back since.
+                self.happenings.after(60.0, lambda: self._release(uuid))
             else:
                 self.site.as_admin(steering.drain, uuid)
                 self.later(60.0, lambda: self._release(uuid))
