@@ -24,9 +24,6 @@ PAGE = ROOT / "docs" / "explanation" / "promises.md"
 DAYS_MAX = 180
 """A figure that is older proves nothing any more."""
 
-RIGS_TO_COME: set[str] = set()
-"""Rows whose rig is written elsewhere; what is known of them is not compared with a source."""
-
 
 @dataclass(frozen=True)
 class Row:

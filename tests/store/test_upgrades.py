@@ -57,9 +57,8 @@ one runs under a live agent, two wait."""
 
 LATER_ROWS = {
     11: """
+UPDATE lane SET owner_uuid = 'zzzzz-tpzed-000000000000000';
 UPDATE tally SET slots = 1;
-UPDATE lane SET owner_uuid = 'zzzzz-tpzed-000000000000000', slots = 1;
-INSERT INTO usage (owner_uuid, slots) VALUES ('zzzzz-tpzed-000000000000000', 1);
 """
 }
 """What a program of that schema or a later one wrote besides."""

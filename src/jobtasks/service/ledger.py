@@ -120,12 +120,12 @@ class Ledger:
             for column, count in counts.items():
                 tallies[job_id][column] += count
         for job_id in tallies.keys() | self.live.keys():
-            slots = self.slots.get(job_id, 0)
-            moved = {"live": self.live.get(job_id, 0), "log_bytes": self.log_bytes.get(job_id, 0)}
-            self.ctx.tx.run("tally_change", job_id=job_id, slots=slots, **moved, **tallies[job_id])
-            if slots:
-                self.ctx.tx.run("usage_change", job_id=job_id, slots=slots)
-                self.ctx.tx.run("lanes_follow", job_id=job_id, slots=slots)
+            moved = {
+                "live": self.live.get(job_id, 0),
+                "slots": self.slots.get(job_id, 0),
+                "log_bytes": self.log_bytes.get(job_id, 0),
+            }
+            self.ctx.tx.run("tally_change", job_id=job_id, **moved, **tallies[job_id])
 
     def _write_lanes(self) -> set[int]:
         """Return the jobs that got a lane they did not have."""

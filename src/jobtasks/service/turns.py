@@ -31,6 +31,7 @@ class Lane(NamedTuple):
 class OwnerRow(NamedTuple):
     """A user whose jobs have tasks of a shape ready."""
 
+    priority: int
     owner_uuid: str
     owner_slots: int
     slots: int
@@ -127,25 +128,25 @@ class Turns:
         """Read whose jobs have the next lower priority; return whether there are any."""
         if not self._shape_ids:
             return False
-        priority = self._ctx.tx.value("turn_priority", shape_ids=self._shapes, below=self._below)
-        if priority is None:
+        rows = self._ctx.tx.all(OwnerRow, "turn_owners", shape_ids=self._shapes, below=self._below)
+        if not rows:
             return False
-        self._below = priority
+        self._below = rows[0].priority
         self._current = ""
-        self._owners = self._read_owners(int(priority))
+        self._owners = self._owners_of(rows)
         for uuid in self._owners:
             self._enqueue(uuid)
         return True
 
-    def _read_owners(self, priority: int) -> dict[str, Owner]:
+    def _owners_of(self, rows: list[OwnerRow]) -> dict[str, Owner]:
+        """Return the owners that have these rows, of one priority."""
         heads: dict[str, tuple[int, int]] = {}
         slots: dict[str, int] = {}
-        for row in self._ctx.tx.all(
-            OwnerRow, "turn_owners", shape_ids=self._shapes, priority=priority
-        ):
+        for row in rows:
             uuid, head = row.owner_uuid, (row.slots, row.job_id)
             heads[uuid] = min(heads.get(uuid, head), head)
             slots[uuid] = row.owner_slots + self._taken.get(uuid, 0)
+        priority = rows[0].priority
         return {
             uuid: Owner(priority, slots[uuid], head, self._jobs(priority, uuid))
             for uuid, head in heads.items()

@@ -7,37 +7,37 @@ WITH RECURSIVE found (id) AS (
 )
 SELECT s.id, s.needs FROM found JOIN shape AS s ON s.id = found.id;
 
--- turn_priority: the highest priority below another of the jobs that have tasks of these shapes ready
-SELECT max((
-    SELECT max(priority) FROM lane
-    WHERE live = 1 AND ready > 0 AND shape_id = w.value AND priority < :below
-)) FROM json_each(:shape_ids) AS w;
-
--- turn_owners: whose jobs have such tasks at a priority, the slots they have, each one's first job by shape
-WITH RECURSIVE found (shape_id, owner_uuid) AS (
-    SELECT w.value, (
-        SELECT min(owner_uuid) FROM lane
-        WHERE live = 1 AND ready > 0 AND shape_id = w.value AND priority = :priority
-    )
+-- turn_owners: whose jobs have tasks of these shapes ready, at the highest priority below another; the slots they have, each one's first job by shape
+WITH RECURSIVE top AS MATERIALIZED (
+    SELECT max((
+        SELECT max(priority) FROM lane
+        WHERE live = 1 AND ready > 0 AND shape_id = w.value AND priority < :below
+    )) AS priority
     FROM json_each(:shape_ids) AS w
+), found (shape_id, priority, owner_uuid) AS (
+    SELECT w.value, top.priority, (
+        SELECT min(owner_uuid) FROM lane
+        WHERE live = 1 AND ready > 0 AND shape_id = w.value AND priority = top.priority
+    )
+    FROM json_each(:shape_ids) AS w, top
     UNION ALL
-    SELECT shape_id, (
+    SELECT shape_id, priority, (
         SELECT min(l.owner_uuid) FROM lane AS l
-        WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = found.shape_id AND l.priority = :priority
-        AND l.owner_uuid > found.owner_uuid
+        WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = found.shape_id
+        AND l.priority = found.priority AND l.owner_uuid > found.owner_uuid
     )
     FROM found WHERE found.owner_uuid IS NOT NULL
 ), first AS (
-    SELECT f.shape_id, f.owner_uuid, (
+    SELECT f.shape_id, f.priority, f.owner_uuid, (
         SELECT min(l.slots) FROM lane AS l
-        WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = f.shape_id AND l.priority = :priority
+        WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = f.shape_id AND l.priority = f.priority
         AND l.owner_uuid = f.owner_uuid
     ) AS slots
     FROM found AS f WHERE f.owner_uuid IS NOT NULL
 )
-SELECT f.owner_uuid, coalesce(u.slots, 0), f.slots, (
+SELECT f.priority, f.owner_uuid, coalesce(u.slots, 0), f.slots, (
     SELECT min(l.job_id) FROM lane AS l
-    WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = f.shape_id AND l.priority = :priority
+    WHERE l.live = 1 AND l.ready > 0 AND l.shape_id = f.shape_id AND l.priority = f.priority
     AND l.owner_uuid = f.owner_uuid AND l.slots = f.slots
 )
 FROM first AS f LEFT JOIN usage AS u ON u.owner_uuid = f.owner_uuid;

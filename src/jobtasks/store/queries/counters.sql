@@ -6,19 +6,12 @@ WHERE y.job_id = :job_id;
 -- tally_add: counters of a new job
 INSERT INTO tally (job_id) VALUES (:job_id);
 
--- tally_change: move counters by differences
+-- tally_change: move counters by differences; turns and the slots of the owner follow (tally_slots)
 UPDATE tally SET
     todo = todo + :todo, running = running + :running, done = done + :done,
     failed = failed + :failed, live = live + :live, slots = slots + :slots,
     log_bytes = log_bytes + :log_bytes
 WHERE job_id = :job_id;
-
--- usage_change: the slots that the jobs of a job's owner have
-INSERT INTO usage (owner_uuid, slots) SELECT owner_uuid, :slots FROM job WHERE id = :job_id
-ON CONFLICT (owner_uuid) DO UPDATE SET slots = usage.slots + excluded.slots;
-
--- lanes_follow: the turn of a job moves with the slots it has
-UPDATE lane SET slots = slots + :slots WHERE job_id = :job_id AND live = 1;
 
 -- lanes_outrank: the turn of a job moves with its priority
 UPDATE lane SET priority = :priority WHERE job_id = :job_id AND priority <> :priority;
