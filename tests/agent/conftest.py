@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -172,7 +173,9 @@ class FakeServer:
                 super().finish()
 
             def close_now(self) -> None:
-                self.connection.shutdown(2)
+                # The agent may have gone before.
+                with contextlib.suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
 
             def do_POST(self) -> None:
                 try:
