@@ -337,6 +337,13 @@ class FakeServer:
     def pid_of(self, attempt: int) -> int:
         return self.wait(lambda: self.pids.get(attempt), f"pid of attempt {attempt}")
 
+    def wait_said(self, attempt: int, word: str) -> None:
+        """Follow an attempt's log until it has what the program says when it is so far."""
+        with self.lock:
+            self.follow = [*self.follow, attempt]
+        self.tell()
+        self.wait(lambda: word.encode() in self.logs.get(attempt, b""), f"it says {word!r}")
+
     def frames_of(self, attempt: int) -> list[tuple[bytes, bytes]]:
         self.wait(lambda: attempt in self.final, f"log of attempt {attempt}")
         return list(read_frames(BytesIO(bytes(self.logs[attempt]))))

@@ -204,9 +204,10 @@ def test_rejoin_ends_what_runs_and_reports_it(server: FakeServer, agent: AgentPr
 def test_term_drains(server: FakeServer, launch: Launch) -> None:
     """TERM: nothing new starts, attempts end as stopped, their logs arrive, then goodbye."""
     keeper = launch(module=KEEPER)
-    server.start(1, "sh", "-c", "trap 'echo bye; exit 6' TERM; sleep 1000 & wait")
-    server.start(2, "sh", "-c", "trap '' TERM; while :; do sleep 1000; done", slot=2)
-    server.pid_of(1), server.pid_of(2)
+    server.start(1, "sh", "-c", "trap 'echo bye; exit 6' TERM; echo set; sleep 1000 & wait")
+    server.start(2, "sh", "-c", "trap '' TERM; echo set; while :; do sleep 1000; done", slot=2)
+    server.wait_said(1, "set")
+    server.wait_said(2, "set")
     keeper.process.terminate()
     server.wait(lambda: server.syncs[-1].free_slots == [], "no slot is offered")
     server.start(3, "true", slot=3)
@@ -215,7 +216,7 @@ def test_term_drains(server: FakeServer, launch: Launch) -> None:
     assert ends == {1: (EndKind.STOPPED, 6), 2: (EndKind.STOPPED, None)}
     assert 3 in server.refused
     assert server.left and server.syncs[-1].leaving
-    assert server.text_of(1) == "bye\n"
+    assert server.text_of(1) == "set\nbye\n"
 
 
 @pytest.mark.rule("R14", "R37")

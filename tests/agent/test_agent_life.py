@@ -268,7 +268,7 @@ def test_time_limit(server: FakeServer, agent: AgentProcess) -> None:
     """Past max_run_seconds the tree gets TERM, then KILL after the grace; the kind says so."""
     server.start(1, "sleep", "1000", max_run_seconds=0.2)
     server.start(
-        2, "sh", "-c", "trap '' TERM; sleep 1000 & wait; sleep 1000", slot=2, max_run_seconds=0.2
+        2, "sh", "-c", "trap '' TERM; sleep 1000 & wait; sleep 1000", slot=2, max_run_seconds=1.0
     )
     first, second = server.end_of(1), server.end_of(2)
     assert (first.kind, first.signal) == (EndKind.TIME_LIMIT, signal.SIGTERM)
@@ -279,15 +279,16 @@ def test_time_limit(server: FakeServer, agent: AgentProcess) -> None:
 @pytest.mark.rule("R21")
 def test_stop_is_term_then_kill(server: FakeServer, agent: AgentProcess) -> None:
     """A stop is TERM to the tree, KILL after the grace for what ignores it."""
-    server.start(1, "sh", "-c", "trap 'echo got it; exit 5' TERM; sleep 1000 & wait")
-    server.start(2, "sh", "-c", "trap '' TERM; while :; do sleep 1000; done", slot=2)
-    server.pid_of(1), server.pid_of(2)
+    server.start(1, "sh", "-c", "trap 'echo got it; exit 5' TERM; echo set; sleep 1000 & wait")
+    server.start(2, "sh", "-c", "trap '' TERM; echo set; while :; do sleep 1000; done", slot=2)
+    server.wait_said(1, "set")
+    server.wait_said(2, "set")
     server.stop(1, "because")
     server.stop(2)
     first, second = server.end_of(1), server.end_of(2)
     assert (first.kind, first.exit_code, first.reason) == (EndKind.STOPPED, 5, "because")
     assert (second.kind, second.signal) == (EndKind.STOPPED, signal.SIGKILL)
-    assert server.text_of(1) == "got it\n"
+    assert server.text_of(1) == "set\ngot it\n"
     assert second.run_seconds is not None and second.run_seconds >= server.joined.grace_seconds
 
 
