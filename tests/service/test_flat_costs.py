@@ -7,7 +7,6 @@ an empty cache, rows changed. The 300,000 tasks are made by the service, once fo
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +20,10 @@ from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ends import record_end
 from jobtasks.service.ledger import Ledger
-from jobtasks.store.sqlite import SqliteTx
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.service import SCRIPT, LocalService
+
+from .costs import Cost, cost_of
 
 MANY = 300_000
 FEW = 1000
@@ -31,22 +31,7 @@ SLOTS = 16
 CALL_MAX = 100_000
 BLOCKED_JOBS = 10_000
 TOO_LARGE = {"runtime_constraints": {"min_ram_per_task": 2_000_000}}
-PAGE_BYTES = 4096
 NODE = NodeSize(1, 1_000_000, 64, 1000)
-
-
-class Cost(NamedTuple):
-    """What one piece of work took."""
-
-    result: int
-    """How many it claimed."""
-    statements: int
-    steps: int
-    """Of the virtual machine."""
-    pages: int
-    """Read from the file, the connection's cache being empty."""
-    changes: int
-    """Rows inserted, updated or deleted."""
 
 
 class Prepared(NamedTuple):
@@ -56,49 +41,6 @@ class Prepared(NamedTuple):
     service: LocalService
     agent: SimulatedAgent
     seed: Assignment
-
-
-def cost_of(database: Prepared, work: Callable[[Context], int]) -> Cost:
-    """Run `work` in a transaction of a fresh connection, roll it back, return what it took.
-
-    The file must be complete without its write-ahead log, so that each page is read once.
-    """
-    connection = sqlite3.connect(database.path, isolation_level=None, cached_statements=1024)
-    connection.execute("PRAGMA cache_size = -262144")
-    counts = {"statements": 0, "steps": 0}
-
-    def count(kind: str) -> Callable[..., int]:
-        def counted(*_: Any) -> int:
-            counts[kind] += 1
-            return 0
-
-        return counted
-
-    connection.execute("BEGIN IMMEDIATE")
-    before = bytes_read()
-    connection.set_trace_callback(count("statements"))
-    connection.set_progress_handler(count("steps"), 1)
-    changes = connection.total_changes
-    result = work(database.service.context(SqliteTx(connection)))
-    connection.set_progress_handler(None, 0)
-    connection.set_trace_callback(None)
-    pages = (bytes_read() - before) // PAGE_BYTES
-    cost = Cost(
-        result,
-        counts["statements"],
-        counts["steps"],
-        pages,
-        connection.total_changes - changes,
-    )
-    connection.execute("ROLLBACK")
-    connection.close()
-    return cost
-
-
-def bytes_read() -> int:
-    """Return how many bytes this process has read from files so far."""
-    with Path("/proc/self/io").open() as file:
-        return int(file.readline().split()[1])
 
 
 def claim_all(ctx: Context) -> int:
@@ -138,7 +80,7 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, 
         measure(database, name, found)
         if name == "too large":
             block(database)
-            found["claim", "blocked"] = cost_of(database, claim_all)
+            found["claim", "blocked"] = cost_of(database.service, database.path, claim_all)
         database.service.close()
     for (what, name), cost in found.items():
         print(what, name, cost)
@@ -160,11 +102,11 @@ def prepare(path: Path, groups: list[tuple[int, dict[str, Any]]]) -> Prepared:
 
 def measure(database: Prepared, name: str, found: dict[tuple[str, str], Cost]) -> None:
     """Measure an end without a verdict and one with success; then publish, and measure a claim."""
-    found["delete", name] = cost_of(database, end_of(database.seed))
+    found["delete", name] = cost_of(database.service, database.path, end_of(database.seed))
     database.agent.write(database.seed, success=True)
-    found["publish", name] = cost_of(database, end_of(database.seed))
+    found["publish", name] = cost_of(database.service, database.path, end_of(database.seed))
     database.agent.end(database.seed)
-    found["claim", name] = cost_of(database, claim_all)
+    found["claim", name] = cost_of(database.service, database.path, claim_all)
 
 
 def block(database: Prepared) -> None:
@@ -224,7 +166,9 @@ def test_dead_children_are_swept_in_slices(tmp_path: Path) -> None:
     assert service.rows("SELECT count(*) FROM task") == [(10 * FEW + 1,)]
     slices = []
     while service.rows("SELECT count(*) FROM batch WHERE state = 2") != [(0,)]:
-        slices.append(cost_of(database, lambda ctx: int(tick.sweep(ctx))).changes)
+        slices.append(
+            cost_of(database.service, database.path, lambda ctx: int(tick.sweep(ctx))).changes
+        )
         service.tick()
         assert len(slices) < 20
     assert max(slices) <= 2001

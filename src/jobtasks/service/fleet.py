@@ -58,6 +58,11 @@ def _usable_node(
     return UsableNode(size, bool(is_on_trial), slots - live_attempts, memory_kib - reserved_kib)
 
 
+def usable_sizes(ctx: Context) -> list[NodeSize]:
+    """Return one of each size of the nodes that take new work: a thousand alike are one row."""
+    return ctx.tx.all(NodeSize, "sizes_usable", now=ctx.now)
+
+
 def trusted_nodes(ctx: Context) -> list[UsableNode]:
     """Return the nodes that take new work and are not on trial (R16)."""
     return [node for node in usable_nodes(ctx) if not node.is_on_trial]
@@ -92,19 +97,15 @@ def stop_avoiding(ctx: Context) -> None:
         ctx.wake.add("nodes")
 
 
-def may_start(nodes: list[UsableNode], needs: Needs, min_nodes: int) -> bool:
-    """Return whether a queued job may start (R18).
-
-    With `min_nodes` 1: when one node is large enough, busy or not. With more: when so many fitting
-    nodes have a free slot and free memory for one of its tasks at the same time.
-    """
-    fitting = [node for node in nodes if is_large_enough(node.size, needs)]
-    if min_nodes <= 1:
-        return bool(fitting)
+def is_enough_free(nodes: list[UsableNode], needs: Needs, min_nodes: int) -> bool:
+    """Return whether so many nodes have room for one of these tasks at the same time (R18)."""
     free = [
         node
-        for node in fitting
-        if node.free_slots > 0 and node.free_memory_kib >= needs.memory_kib and not node.is_on_trial
+        for node in nodes
+        if is_large_enough(node.size, needs)
+        and node.free_slots > 0
+        and node.free_memory_kib >= needs.memory_kib
+        and not node.is_on_trial
     ]
     return len(free) >= min_nodes
 

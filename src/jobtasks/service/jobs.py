@@ -9,6 +9,7 @@ from jobtasks.core import resources, states
 from jobtasks.core.constraints import Constraints
 from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.identifiers import task_id
+from jobtasks.core.placement import NodeSize, is_large_enough
 from jobtasks.core.reuse import Reuse
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import (
@@ -262,19 +263,28 @@ def delete(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
 
 
 def start_queued(ctx: Context) -> None:
-    """Start the queued jobs that enough nodes would do for, oldest first (R1, R18)."""
+    """Start the queued jobs that enough nodes would do for, oldest first (R1, R18).
+
+    For most one node is enough, busy or not, if it is large enough.
+    """
     waiting: list[fleet.WaitingJob] = []
     nodes: list[fleet.UsableNode] | None = None
+    sizes: list[NodeSize] | None = None
     for job in _queued(ctx):
-        nodes = fleet.usable_nodes(ctx) if nodes is None else nodes
-        if not nodes:
+        sizes = fleet.usable_sizes(ctx) if sizes is None else sizes
+        if not sizes:
             break
         min_nodes = shapes.job_constraints(job.runtime_constraints).min_nodes or 1
         needs = shapes.needs_of_job(job.runtime_constraints)
-        if fleet.may_start(nodes, needs, min_nodes):
+        if min_nodes == 1:
+            may_start = any(is_large_enough(size, needs) for size in sizes)
+        else:
+            nodes = fleet.usable_nodes(ctx) if nodes is None else nodes
+            may_start = fleet.is_enough_free(nodes, needs, min_nodes)
+            if not may_start:
+                waiting.append(fleet.WaitingJob(job.id, job.priority, needs, min_nodes))
+        if may_start:
             _start(ctx, job)
-        elif min_nodes > 1:
-            waiting.append(fleet.WaitingJob(job.id, job.priority, needs, min_nodes))
     fleet.keep_for_start(ctx, nodes or [], waiting)
 
 

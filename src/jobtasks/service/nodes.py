@@ -243,15 +243,21 @@ def _record_ends(ctx: Context, node: ServedNode, message: Sync) -> list[int]:
 def _orders(ctx: Context, node: ServedNode, message: Sync) -> Orders:
     live = ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node.id)
     _note_running(ctx, live, message.running)
+    named = {alive.attempt for alive in message.running}
+    to_start = any(a.state == AttemptState.ASSIGNED and a.id not in named for a in live)
     free = _open_slots(ctx, node, _free_slots(node, live, message.free_slots))
     if free:
         ledger = Ledger(ctx)
         size = NodeSize(node.id, node.memory_kib, node.cores, node.scratch_mb)
         began = time.perf_counter()
-        claim(ctx, ledger, size, message.agent, free, is_trial=bool(node.held_seconds))
+        to_start |= bool(
+            claim(ctx, ledger, size, message.agent, free, is_trial=bool(node.held_seconds))
+        )
         ctx.measured.append(("claim_seconds", "", time.perf_counter() - began))
         ledger.flush()
-    return _compose(ctx, node, message, {attempt.id: attempt for attempt in live})
+    starts = ctx.tx.all(AssignmentRow, "assignments_of_node", node_id=node.id) if to_start else []
+    starts = [row for row in starts if row.attempt not in named]
+    return _compose(ctx, node, message, starts, {attempt.id: attempt for attempt in live})
 
 
 def _open_slots(ctx: Context, node: ServedNode, free: list[int]) -> list[int]:
@@ -294,14 +300,13 @@ def _free_slots(node: ServedNode, live: list[LiveAttempt], offered: list[int]) -
 
 
 def _compose(
-    ctx: Context, node: ServedNode, message: Sync, known: dict[int, LiveAttempt]
+    ctx: Context,
+    node: ServedNode,
+    message: Sync,
+    starts: list[AssignmentRow],
+    known: dict[int, LiveAttempt],
 ) -> Orders:
     named = {alive.attempt for alive in message.running}
-    starts = [
-        row
-        for row in ctx.tx.all(AssignmentRow, "assignments_of_node", node_id=node.id)
-        if row.attempt not in named
-    ]
     orders = Orders(message.number)
     orders.start = [_assignment(ctx, node, row) for row in starts]
     orders.jobs = _briefs(ctx, starts, set(message.jobs_known))

@@ -70,6 +70,20 @@ UNION ALL
 SELECT s.attempt_id, s.node_id, a.job_id, s.slot, a.shape_id, a.memory_kib, 0
 FROM seat AS s JOIN attempt AS a ON a.id = s.attempt_id WHERE s.state = 0;
 
+-- How much of each node is taken. Attempts and seats are counted apart, each by its index: `occupancy` in
+-- such a place is read whole, once for every node.
+CREATE VIEW node_use AS
+SELECT
+    n.id AS node_id,
+    (SELECT count(*) FROM attempt AS a WHERE a.node_id = n.id AND a.state < 3)
+    + (SELECT count(*) FROM seat AS s WHERE s.node_id = n.id AND s.state = 0) AS slots_taken,
+    (SELECT coalesce(sum(a.memory_kib), 0) FROM attempt AS a WHERE a.node_id = n.id AND a.state < 3)
+    + (
+        SELECT coalesce(sum(a.memory_kib), 0) FROM seat AS s JOIN attempt AS a ON a.id = s.attempt_id
+        WHERE s.node_id = n.id AND s.state = 0
+    ) AS reserved_kib
+FROM node AS n;
+
 DROP VIEW visible_node;
 CREATE VIEW visible_node AS
 SELECT
@@ -128,12 +142,10 @@ FROM (
         coalesce(a.heard_at, a.joined_at) AS heard_at,
         j.uuid AS job_uuid,
         j.owner_uuid AS job_owner_uuid,
-        (SELECT count(*) FROM occupancy AS t WHERE t.node_id = n.id) AS attempts_live,
-        (
-            SELECT coalesce(sum(t.memory_kib), 0) FROM occupancy AS t
-            WHERE t.node_id = n.id
-        ) AS reserved_kib
+        u.slots_taken AS attempts_live,
+        u.reserved_kib AS reserved_kib
     FROM node AS n
+    JOIN node_use AS u ON u.node_id = n.id
     LEFT JOIN agent AS a ON a.id = n.agent_id
     LEFT JOIN job AS j ON j.id = n.job_id
     WHERE n.deleted_at IS NULL

@@ -142,11 +142,16 @@ WHERE a.id = :agent_id;
 
 -- nodes_usable: nodes with a live agent that take new work, and how many live attempts each has
 SELECT n.id, n.memory_kib, n.cores, n.scratch_mb, n.slots, n.held_seconds > 0,
-    (SELECT count(*) FROM occupancy AS t WHERE t.node_id = n.id),
-    (SELECT coalesce(sum(t.memory_kib), 0) FROM occupancy AS t WHERE t.node_id = n.id)
-FROM agent AS a JOIN node AS n ON n.id = a.node_id
+    u.slots_taken, u.reserved_kib
+FROM agent AS a JOIN node AS n ON n.id = a.node_id JOIN node_use AS u ON u.node_id = n.id
 WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
 ORDER BY n.id;
+
+-- sizes_usable: of each size of such nodes one
+SELECT min(n.id), n.memory_kib, n.cores, n.scratch_mb
+FROM agent AS a JOIN node AS n ON n.id = a.node_id
+WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
+GROUP BY n.memory_kib, n.cores, n.scratch_mb;
 
 -- agent_add: an agent joins
 INSERT INTO agent (node_id, incarnation, lease_until, joined_at, heard_at)
