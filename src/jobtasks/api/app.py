@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from jobtasks.api.agents import Agents
-from jobtasks.api.boundary import Boundary, on_crash, on_no_route, on_refusal
+from jobtasks.api.boundary import AGENTS, Boundary, on_crash, on_no_route, on_refusal
 from jobtasks.api.discovery import Discovery
 from jobtasks.api.edge import Edge
 from jobtasks.api.events import Events
@@ -46,8 +46,9 @@ def routes_of(edge: Edge) -> list[Route]:
 
 def make_app(edge: Edge) -> Boundary:
     """Return the ASGI application."""
+    routes = routes_of(edge)
     app = Starlette(
-        routes=routes_of(edge),
+        routes=routes,
         exception_handlers={
             JobTasksError: on_refusal,
             HTTPException: on_no_route,
@@ -55,4 +56,5 @@ def make_app(edge: Edge) -> Boundary:
         },
     )
     app.router.redirect_slashes = False
-    return Boundary(app, edge.world.settings, edge.meters, edge.bodies)
+    of_agents = [route for route in routes if route.path.startswith(AGENTS)]
+    return Boundary(app, of_agents, edge.world.settings, edge.meters, edge.bodies)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import random
 import re
+from collections.abc import Iterable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jobtasks.api.answers import error_answer, failure
@@ -54,8 +56,19 @@ logger = logging.getLogger(__name__)
 class Boundary:
     """ASGI application around another."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, meters: Meters, bodies: Bodies) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        direct: Iterable[Route],
+        settings: Settings,
+        meters: Meters,
+        bodies: Bodies,
+    ) -> None:
+        """`direct` are those of `app` that take a POST and are called past it: by agents, all the
+        time, and the way through the application costs more than to take a renewal.
+        """
         self._app = app
+        self._direct = {route.path: route for route in direct}
         self._settings = settings
         self._meters = meters
         self._bodies = bodies
@@ -101,7 +114,7 @@ class Boundary:
             if HEAD_TOO_LARGE in scope:
                 raise HeadTooLarge
             if scope["path"] in RENEWING:
-                await self._app(scope, receive, send)
+                await self._pass_on(scope, receive, send)
                 return
             with self._bodies.hold(scope, receive) as counted:
                 await self._serve_others(scope, counted, send)
@@ -116,7 +129,23 @@ class Boundary:
         if scope["method"] == "OPTIONS" and scope["path"].startswith(OPEN_TO_ALL_SITES):
             await PlainTextResponse("-")(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._pass_on(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._direct.get(scope["path"])
+        if route is None or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route
+        request = Request(scope, receive)
+        try:
+            answer = await route.endpoint(request)
+        except (JobTasksError, ClientDisconnect):
+            raise
+        except Exception as error:
+            await (await on_crash(request, error))(scope, receive, send)
+            raise
+        await answer(scope, receive, send)
 
 
 def tidy(path: str) -> str:

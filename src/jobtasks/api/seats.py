@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 ASKED_MAX = 32
 """Agents that are asked at a time: syncs of others come between."""
@@ -127,7 +128,7 @@ class Seats:
             seat.ring()
 
     def _ask(self, count: int) -> None:
-        for seat in list(self._unasked)[: min(count, ASKED_MAX - len(self._asked))]:
+        for seat in list(islice(self._unasked, min(count, ASKED_MAX - len(self._asked)))):
             del self._unasked[seat]
             self._asked.add(seat)
             seat.ring()

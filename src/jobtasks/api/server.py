@@ -332,6 +332,7 @@ def http_config(edge: Edge) -> uvicorn.Config:
         http=bounded_by(edge.world.settings),
         ws="none",
         lifespan="off",
+        proxy_headers=False,
         access_log=False,
         log_config=None,
         server_header=False,
