@@ -126,9 +126,9 @@ def statements_of_an_end(service: LocalService) -> int:
     store = service.store
     assert isinstance(store, SqliteStore)
     seen: list[str] = []
-    store._writer.set_trace_callback(seen.append)
+    store._connection.set_trace_callback(seen.append)
     agent.end(seed)
-    store._writer.set_trace_callback(None)
+    store._connection.set_trace_callback(None)
     assert service.rows("SELECT state FROM job") == [("Complete",)]
     return len(seen)
 

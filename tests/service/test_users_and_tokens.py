@@ -324,7 +324,7 @@ def add_job(service: LocalService, secret: str) -> None:
 def steps_of_list(service: LocalService, secret: str) -> int:
     """Return how many hundreds of steps of the database's machine a list of tasks takes."""
     assert isinstance(service.store, SqliteStore)
-    connection = service.store._writer
+    connection = service.store._connection
     counted = 0
 
     def count() -> int:

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from jobtasks.core.errors import Unavailable
-from jobtasks.store import sqlite as module
+from jobtasks.store import groups, sqlite
 from jobtasks.store.base import Tx
+from jobtasks.store.drivers import ThreadDriver
+from jobtasks.store.groups import GROUP_MAX
 from jobtasks.store.pause import has_room
 from jobtasks.store.records import NodeRecord
-from jobtasks.store.sqlite import GROUP_MAX, SqliteStore, migrate
+from jobtasks.store.sqlite import SqliteStore, migrate
 from jobtasks.store.statements import load_migrations
 
 SECONDS = 30
@@ -39,7 +41,7 @@ def put(tx: Tx, key: str, size: int = 1) -> int:
 def commits_of(store: SqliteStore) -> list[str]:
     """Return a list that grows with each commit of the writer."""
     seen: list[str] = []
-    store._writer.set_trace_callback(
+    store._connection.set_trace_callback(
         lambda statement: seen.append(statement) if statement == "COMMIT" else None
     )
     return seen
@@ -50,7 +52,7 @@ def test_concurrent_writers_share_commits(
     sqlite_store: SqliteStore, writers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What gathered while a group was written is one commit, at most 256 of them."""
-    monkeypatch.setattr(module, "GROUP_SECONDS", SECONDS)
+    monkeypatch.setattr(groups, "GROUP_SECONDS", SECONDS)
     gate = threading.Event()
     begun = threading.Event()
 
@@ -65,8 +67,8 @@ def test_concurrent_writers_share_commits(
     gate.set()
     assert [future.result(SECONDS) for future in futures] == [1] * writers
     first.result(SECONDS)
-    groups = -(-(writers + 1) // GROUP_MAX)
-    assert groups <= len(seen) <= groups + 1
+    least = -(-(writers + 1) // GROUP_MAX)
+    assert least <= len(seen) <= least + 1
 
 
 def test_agents_go_ahead(sqlite_store: SqliteStore) -> None:
@@ -98,7 +100,7 @@ def test_an_answer_is_not_held_back_for_large_pieces(
     sqlite_store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A group that has taken its time is committed, however much waits."""
-    monkeypatch.setattr(module, "GROUP_SECONDS", 0.0)
+    monkeypatch.setattr(groups, "GROUP_SECONDS", 0.0)
     seen = commits_of(sqlite_store)
     gate, begun = threading.Event(), threading.Event()
 
@@ -146,8 +148,10 @@ def test_a_write_overtaken_by_the_close_is_answered(
 ) -> None:
     """The store was open when it was asked: the piece does not fall behind the writer's end."""
     store = SqliteStore(path)
-    slow = SlowLines(store._lines)
-    monkeypatch.setattr(store, "_lines", slow)
+    driver = store._driver
+    assert isinstance(driver, ThreadDriver)
+    slow = SlowLines(driver._lines)
+    monkeypatch.setattr(driver, "_lines", slow)
     asked: list[Future[int]] = []
     asker = threading.Thread(target=lambda: asked.append(store.write(partial(put, key="a"))))
     asker.start()
@@ -164,7 +168,7 @@ def test_a_write_overtaken_by_the_close_is_answered(
 def test_commits_are_told(sqlite_store: SqliteStore) -> None:
     """How long each took and how many pieces it had, for who counts."""
     told: list[tuple[float, int]] = []
-    sqlite_store.committed = lambda seconds, pieces: told.append((seconds, pieces))
+    sqlite_store.count_commits(lambda seconds, pieces: told.append((seconds, pieces)))
     sqlite_store.write(lambda tx: put(tx, "a")).result(SECONDS)
     ((seconds, pieces),) = told
     assert (seconds >= 0, pieces) == (True, 1)
@@ -174,7 +178,7 @@ def test_commits_are_told(sqlite_store: SqliteStore) -> None:
 def test_a_full_disk_stores_nothing_and_passes(sqlite_store: SqliteStore, path: Path) -> None:
     """Every future that needed the space is `Unavailable`; the store works again afterwards."""
     sqlite_store.write(lambda tx: put(tx, "before")).result(SECONDS)
-    writer = sqlite_store._writer
+    writer = sqlite_store._connection
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count = {pages}")
     futures = [sqlite_store.write(partial(put, key=f"large {n}", size=100_000)) for n in range(5)]
@@ -199,10 +203,11 @@ def test_a_pause_refuses_all_until_there_is_room(
 
     Its begin and its end are one line each, without a traceback.
     """
+    writer = sqlite_store._writer
     has_room = False
-    monkeypatch.setattr(module, "has_room", lambda directory: has_room)
+    monkeypatch.setattr(groups, "has_room", lambda directory: has_room)
     with monkeypatch.context() as broken:
-        broken.setattr(sqlite_store, "_writer", FailingCommits(sqlite_store._writer))
+        broken.setattr(writer, "_connection", FailingCommits(writer._connection))
         with pytest.raises(Unavailable):
             sqlite_store.write(lambda tx: put(tx, "a")).result(SECONDS)
     for number in range(3):
@@ -250,7 +255,8 @@ def test_a_failed_commit_reaches_everyone(
     """The whole group is `Unavailable`, also who had succeeded so far; nothing of it is stored."""
     gate = threading.Event()
     held = sqlite_store.write(lambda tx: gate.wait(SECONDS))
-    monkeypatch.setattr(sqlite_store, "_writer", FailingCommits(sqlite_store._writer))
+    writer = sqlite_store._writer
+    monkeypatch.setattr(writer, "_connection", FailingCommits(writer._connection))
     futures = [sqlite_store.write(partial(put, key=str(n))) for n in range(5)]
 
     def invalid(tx: Tx) -> int:
@@ -297,7 +303,7 @@ def stored(path: Path) -> list[str]:
 @pytest.mark.rule("R37")
 def test_a_busy_database_is_unavailable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another process holds it too long; afterwards it works again."""
-    monkeypatch.setattr(module, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(groups, "BUSY_SECONDS", 0.05)
     store = SqliteStore(path)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -312,7 +318,7 @@ def test_a_busy_database_is_unavailable(path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.rule("R37")
 def test_commits_are_durable(sqlite_store: SqliteStore) -> None:
     """The write-ahead log is synchronised at each commit, whatever SQLite's defaults are."""
-    writer = sqlite_store._writer
+    writer = sqlite_store._connection
     assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
 
@@ -355,7 +361,7 @@ def test_migrations_are_applied_in_order_from_where_the_database_stands(
     ]
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for known in (1, 3, 3):
-        monkeypatch.setattr(module, "load_migrations", lambda known=known: steps[:known])
+        monkeypatch.setattr(sqlite, "load_migrations", lambda known=known: steps[:known])
         migrate(connection)
         assert connection.execute("PRAGMA user_version").fetchone() == (known,)
     assert connection.execute("SELECT count(*) FROM third").fetchone() == (1,)
@@ -368,7 +374,7 @@ def test_a_database_of_the_first_version_is_upgraded(
     """What is in it stays, and is seen through the newest schema."""
     first = load_migrations()[:1]
     with monkeypatch.context() as older:
-        older.setattr(module, "load_migrations", lambda: first)
+        older.setattr(sqlite, "load_migrations", lambda: first)
         SqliteStore(path).close()
     connection = sqlite3.connect(path)
     connection.executescript(
@@ -396,7 +402,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
     before = schema(path)
     newest = load_migrations()[-1][0]
     broken = [*load_migrations(), (newest + 1, "CREATE TABLE half (a); SELECT nonsense;")]
-    monkeypatch.setattr(module, "load_migrations", lambda: broken)
+    monkeypatch.setattr(sqlite, "load_migrations", lambda: broken)
     with pytest.raises(sqlite3.OperationalError, match="nonsense"):
         SqliteStore(path)
     assert schema(path) == before

@@ -25,6 +25,8 @@ from jobtasks.store.records import AttemptRecord
 
 M = TypeVar("M", Join, Sync, LogChunks)
 WAIT_SECONDS_MAX = 60.0
+BRIEF_ENDS = 16
+"""A sync that reports more is left to the writer's thread."""
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """A sync that reports many ends brings 64 KiB of stderr with each."""
 
@@ -60,7 +62,10 @@ class Agents:
         message = await self._message(request, self._sync)
         with seat_of(self.edge.hub, message) as seat:
             orders = await self.edge.write_ahead(
-                request, lambda ctx, caller: nodes.sync(ctx, caller, message), seat
+                request,
+                lambda ctx, caller: nodes.sync(ctx, caller, message),
+                seat,
+                brief=len(message.ended) <= BRIEF_ENDS and not message.leaving,
             )
             if not message.leaving:
                 orders = await self._held(request, message, orders, seat, arrived)
@@ -98,7 +103,7 @@ class Agents:
 
         seats = self.edge.hub.seats
         seats.looks(seat)
-        orders, is_left = await self.edge.write_ahead(request, poll, seat)
+        orders, is_left = await self.edge.write_ahead(request, poll, seat, brief=True)
         seats.has_looked(seat, work_is_left=is_left)
         return orders
 

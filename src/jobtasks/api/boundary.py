@@ -26,7 +26,6 @@ from jobtasks.core.errors import (
     RequestError,
     TooManyRequests,
 )
-from jobtasks.core.identifiers import base36
 from jobtasks.core.settings import Settings
 
 REQUEST_ID = "jobtasks.request_id"
@@ -160,7 +159,7 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and REQUEST_ID_VALUE.fullmatch(value):
             return str(value, "latin-1")
     # A name, no secret: it need not ask the system for noise.
-    return "req-" + base36(random.getrandbits(100), 20)
+    return f"req-{random.getrandbits(80):020x}"
 
 
 def _route_of(scope: Scope) -> str:

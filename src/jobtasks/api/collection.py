@@ -63,6 +63,9 @@ class Methods(Generic[R]):
 class Collection(Generic[R]):
     """Request handlers of one resource."""
 
+    updates_are_brief = False
+    """Whether an update takes a few statements, whatever it changes (`Edge.write`)."""
+
     def __init__(self, edge: Edge, resource: Resource, methods: Methods[R]) -> None:
         self.edge = edge
         self.resource = resource
@@ -135,6 +138,7 @@ class Collection(Generic[R]):
         record = await self.edge.write(
             request,
             lambda ctx, caller: update(ctx, caller, uuid, body.attributes, whole=whole),
+            brief=self.updates_are_brief,
         )
         return self.answer(record, names)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from jobtasks.service import access, events, repeats, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.service.idempotency import Name
 from jobtasks.service.repeats import RequestName
-from jobtasks.store.base import Store, Tx
+from jobtasks.store.base import ServedStore, Tx
 from jobtasks.store.pause import Pause
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ def is_rehearsal(request: Request) -> bool:
 class Edge:
     """The service as request handlers see it."""
 
-    def __init__(self, store: Store, world: World, hub: Hub, clock: Callable[[], int] = now):
+    def __init__(self, store: ServedStore, world: World, hub: Hub, clock: Callable[[], int] = now):
         self.store = store
         self.world = world
         self.hub = hub
@@ -117,7 +117,8 @@ class Edge:
         self.meters = Meters()
         self.bodies = Bodies(world.settings.bodies_bytes_max)
         self.deliveries = Deliveries(world.settings.repeat_seconds)
-        store.committed = self.meters.committed
+        store.count_commits(self.meters.committed)
+        store.attach(hub.loop)
         self.log_pause = Pause("logs")
         self.pauses = (store.pause, self.log_pause)
         self._noting: set[str] = set()
@@ -169,10 +170,11 @@ class Edge:
 
         return self.store.read(piece)
 
-    async def write(self, request: Request, work: Work[T]) -> T:
+    async def write(self, request: Request, work: Work[T], *, brief: bool = False) -> T:
         """Run `work` in a writing transaction, if it is its turn in time; then wake whom it says.
 
-        A rehearsal is undone before anybody sees it.
+        A rehearsal is undone before anybody sees it. What takes a few dozen statements at most,
+        whatever is in the database, is `brief`.
         """
         admit, in_turn = self._admission(request), self._in_turn()
 
@@ -182,12 +184,14 @@ class Edge:
 
         if is_rehearsal(request):
             return await self._rehearse(admitted)
-        return await self.commit(admitted)
+        return await self.commit(admitted, brief=brief)
 
-    async def write_ahead(self, request: Request, work: Work[T], but: Bell | None = None) -> T:
+    async def write_ahead(
+        self, request: Request, work: Work[T], but: Bell | None = None, *, brief: bool = False
+    ) -> T:
         """Do the same for an agent that was admitted: it does not wait behind others (R33)."""
         admit = self._admission(request)
-        return await self.commit(lambda ctx: work(ctx, admit(ctx)), but, ahead=True)
+        return await self.commit(lambda ctx: work(ctx, admit(ctx)), but, ahead=True, brief=brief)
 
     def _in_turn(self) -> Callable[[], None]:
         """Return what refuses a request that has waited too long, before anything is done (R40).
@@ -217,17 +221,19 @@ class Edge:
             result: T = rehearsed.result
             return result
 
-    async def write_once(self, request: Request, name: Name | None, work: Work[T]) -> T:
+    async def write_once(
+        self, request: Request, name: Name | None, work: Work[T], *, brief: bool = False
+    ) -> T:
         """Do the same for a POST that has a name, which tells it from its repeat (R22)."""
         if not isinstance(name, RequestName) or is_rehearsal(request):
-            return await self.write(request, work)
+            return await self.write(request, work, brief=brief)
         delivered = self.deliveries.unstored()
 
         def work_and_note(ctx: Context, caller: Caller) -> T:
             repeats.note_delivered(ctx, delivered)
             return work(ctx, caller)
 
-        result = await self.write(request, work_and_note)
+        result = await self.write(request, work_and_note, brief=brief)
         self.deliveries.stored(delivered)
         self.deliveries.watch(request.scope, name.id)
         return result
@@ -250,19 +256,25 @@ class Edge:
         """
         if uuid not in self._noting:
             self._noting.add(uuid)
-            noted = self.store.write(
-                lambda tx: tokens.note_use(Context(tx, self._clock(), self.world), uuid)
+            self.store.submit(
+                lambda tx: tokens.note_use(Context(tx, self._clock(), self.world), uuid),
+                lambda _, problem: self._noting.discard(uuid),
             )
-            noted.add_done_callback(lambda _: self._noting.discard(uuid))
 
     async def commit(
-        self, work: Callable[[Context], T], but: Bell | None = None, *, ahead: bool = False
+        self,
+        work: Callable[[Context], T],
+        but: Bell | None = None,
+        *,
+        ahead: bool = False,
+        brief: bool = False,
     ) -> T:
         """Do the same for the server itself: nobody is identified. `but` is not woken."""
         wake: set[str] = set()
         measured: list[Measured] = []
+        outcome: asyncio.Future[T] = self.hub.loop.create_future()
 
-        def piece(tx: Tx) -> T:
+        def run(tx: Tx) -> T:
             ctx = Context(tx, self._clock(), self.world)
             result = work(ctx)
             events.write(ctx)
@@ -270,16 +282,25 @@ class Edge:
             measured.extend(ctx.measured)
             return result
 
-        def ring(done: Future[T]) -> None:
-            if not done.cancelled() and done.exception() is None:
+        def tell(result: T, problem: BaseException | None) -> None:
+            # Not after the await: whoever waits for this commit may be gone by then.
+            if problem is None:
                 self.meters.take(measured)
                 if wake:
-                    self.hub.ring_soon(wake, but)
+                    self.hub.ring(wake, but)
+            if outcome.done():
+                return
+            if problem is None:
+                outcome.set_result(result)
+            else:
+                outcome.set_exception(problem)
 
-        future = self.store.write(piece, ahead=ahead)
-        # Not after the await: whoever waits for this commit may be gone by then.
-        future.add_done_callback(ring)
-        return await asyncio.wrap_future(future)
+        piece = self.store.submit(run, tell, ahead=ahead, brief=brief)
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            piece.withdraw()
+            raise
 
     async def look(self, work: Callable[[Context], T]) -> T:
         """Run `work` on a snapshot for the server itself: nobody is identified."""
@@ -293,5 +314,6 @@ class Edge:
         return await loop.run_in_executor(self._readers, function, *arguments)
 
     def close(self) -> None:
-        """End the threads."""
+        """Finish what was accepted, end the threads, and leave the loop."""
         self._readers.shutdown()
+        self.store.detach()

@@ -1,7 +1,7 @@
 """Wake-ups inside one server process: who waits for what, told after the commit that changed it.
 
 Nothing that matters lives here: a wake-up that is lost costs a waiter its time limit, no more.
-All of it belongs to the event loop's thread; `ring_soon` may be called from any other.
+All of it belongs to the event loop's thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Hub:
     """The bells of one process, by topic: "nodes", "manager", "events", "logs", or a job's uuid."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
+        """In whose thread all of it happens."""
         self._bells: dict[str, set[Bell]] = {}
         self.seats = Seats()
         self._follow: dict[int, float] = {}
@@ -42,10 +43,6 @@ class Hub:
                     bell.ring()
         if NODES_TOPIC in topics:
             self.seats.work_is_ready(but)
-
-    def ring_soon(self, topics: Collection[str], but: Bell | None = None) -> None:
-        """Do the same from another thread."""
-        self._loop.call_soon_threadsafe(self.ring, topics, but)
 
     @contextmanager
     def listen(self, *topics: str) -> Iterator[Bell]:

@@ -23,6 +23,8 @@ from jobtasks.service import explain, listing, logs, tasks
 from jobtasks.store.records import TaskRecord
 
 TEXT = "text/plain; charset=utf-8"
+BRIEF_ITEMS = 32
+"""A create of more tasks is left to the writer's thread."""
 
 METHODS = Methods(
     page=listing.list_tasks,
@@ -36,6 +38,8 @@ METHODS = Methods(
 
 class JobTasks(Collection[TaskRecord]):
     """Request handlers of ``/arvados/v1/job_tasks``."""
+
+    updates_are_brief = True
 
     def __init__(self, edge: Edge) -> None:
         super().__init__(edge, RESOURCES["job_tasks"], METHODS)
@@ -63,6 +67,7 @@ class JobTasks(Collection[TaskRecord]):
                 request,
                 body.key,
                 lambda ctx, caller: tasks.create_many(ctx, caller, items, body.key),
+                brief=len(items) <= BRIEF_ITEMS,
             )
             return json_answer(created)
         names = self.selected(request, body.parameters)
@@ -70,6 +75,7 @@ class JobTasks(Collection[TaskRecord]):
             request,
             body.key,
             lambda ctx, caller: tasks.create(ctx, caller, body.attributes, body.key),
+            brief=True,
         )
         return self.answer(task, names)
 

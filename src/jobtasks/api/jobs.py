@@ -109,6 +109,7 @@ class Jobs(Collection[JobRecord]):
             request,
             body.key,
             lambda ctx, caller: jobs.create(ctx, caller, attributes, body.key, reuse),
+            brief=reuse is None,
         )
         return self.answer(job, names)
 

@@ -92,7 +92,9 @@ class Seats:
     def work_is_ready(self, but: Bell | None = None) -> None:
         """Ask somebody whether he takes what became ready, except `but`, who has looked."""
         self._times += 1
-        self._unasked = {seat: None for seat in self._waiting if seat is not but}
+        self._unasked = self._waiting.copy()
+        if isinstance(but, Seat):
+            self._unasked.pop(but, None)
         if not self._asked:
             self._ask(1)
 

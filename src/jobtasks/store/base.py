@@ -8,9 +8,10 @@ for. A work function must not keep its Tx.
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from jobtasks.store.pause import Pause
 
@@ -71,11 +72,32 @@ class Tx(Protocol):
         ...
 
 
+class Piece:
+    """A write on its way: what is to be run, and who is told of its outcome."""
+
+    __slots__ = ("is_brief", "is_withdrawn", "tell", "work")
+
+    def __init__(
+        self,
+        work: Callable[[Tx], Any],
+        tell: Callable[[Any, BaseException | None], None],
+        *,
+        is_brief: bool = False,
+    ) -> None:
+        self.work = work
+        self.tell = tell
+        """Takes what `work` returned and None, or None and what went wrong."""
+        self.is_brief = is_brief
+        self.is_withdrawn = False
+
+    def withdraw(self) -> None:
+        """Say that nobody waits any more: what has not begun is not run, and told to nobody."""
+        self.is_withdrawn = True
+
+
 class Store(Protocol):
     """A database with its migrations applied."""
 
-    committed: Callable[[float, int], None]
-    """Called after every commit with its seconds and how many pieces of work it held."""
     pause: Pause
     """Whether the database takes writes now."""
 
@@ -109,3 +131,53 @@ class Store(Protocol):
     def close(self) -> None:
         """Finish what was accepted and close the database."""
         ...
+
+
+class ServedStore(Store, Protocol):
+    """A store that an event loop works with."""
+
+    def submit(
+        self,
+        work: Callable[[Tx], T],
+        tell: Callable[[T, BaseException | None], None],
+        /,
+        *,
+        ahead: bool = False,
+        brief: bool = False,
+    ) -> Piece:
+        """Do as `write` does, and tell what came of it: the attached loop does, or a thread.
+
+        What is `brief`, a few dozen statements at most, may be run by the loop itself.
+        """
+        ...
+
+    def attach(self, loop: AbstractEventLoop) -> None:
+        """Have this loop, whose thread calls, be told of all outcomes, and run what is brief."""
+        ...
+
+    def detach(self) -> None:
+        """Finish what was accepted, and leave the loop, whose thread calls."""
+        ...
+
+    def count_commits(self, committed: Callable[[float, int], None]) -> None:
+        """Call `committed` after every commit, with its seconds and how many pieces it held."""
+        ...
+
+
+def waited_for(store: ServedStore, work: Callable[[Tx], T], *, ahead: bool) -> Future[T]:
+    """Submit `work` and return its future; cancelled before its turn, it is not run."""
+    future: Future[T] = Future()
+
+    def begin(tx: Tx) -> T | None:
+        return work(tx) if future.set_running_or_notify_cancel() else None
+
+    def tell(result: T | None, problem: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if problem is None:
+            future.set_result(cast(T, result))
+        else:
+            future.set_exception(problem)
+
+    store.submit(begin, tell, ahead=ahead)
+    return future

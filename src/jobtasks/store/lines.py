@@ -52,13 +52,33 @@ class Lines(Generic[P]):
 
     def take(self) -> P | None:
         """Wait for the next piece; None, again and again, when nothing follows."""
-        self._account(self._clock() - self._taken_at)
+        self._account_until_now()
         if not self._tokens.get():
             self.close()
             return None
         self._taken_at = self._clock()
-        self._took_other = bool(self._others) and (not self._ahead or self._is_slice)
-        return (self._others if self._took_other else self._ahead).popleft()
+        line = self._next_line()
+        self._took_other = line is self._others
+        return line.popleft()
+
+    def is_next(self, fits: Callable[[P], bool]) -> bool:
+        """Return whether the piece that is next fits; False when there is none."""
+        self._account_until_now()
+        line = self._next_line()
+        return bool(line) and fits(line[0])
+
+    def take_if(self, fits: Callable[[P], bool]) -> P | None:
+        """Return the next piece when there is one now, and it fits."""
+        return self.take() if self.is_next(fits) else None
+
+    def _next_line(self) -> deque[P]:
+        is_other = bool(self._others) and (not self._ahead or self._is_slice)
+        return self._others if is_other else self._ahead
+
+    def _account_until_now(self) -> None:
+        now = self._clock()
+        self._account(now - self._taken_at)
+        self._taken_at = now
 
     def _account(self, seconds: float) -> None:
         """Take note of how long the last piece had the writer."""

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.store.base import Tx
-from jobtasks.store.sqlite import BUSY_SECONDS, SqliteTx
+from jobtasks.store.groups import BUSY_SECONDS
+from jobtasks.store.sqlite import SqliteTx
 from jobtasks.store.statements import load_migrations
 
 T = TypeVar("T")

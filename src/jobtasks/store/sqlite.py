@@ -1,41 +1,36 @@
 """The store on SQLite: WAL, ``synchronous=FULL``, one writer that commits in groups.
 
-The writer thread takes whatever work has gathered while the last group was being committed, runs
-each piece in a savepoint, commits once, and only then answers. No timers: a lone write is
-committed at once, a crowd shares one fsync. A group ends early when its pieces are large, so that
-nobody waits for the answers of many others; agents go ahead (store/lines.py).
+Whatever work has gathered while the last group was being committed is the next group
+(store/groups.py). No timers: a lone write is committed at once, a crowd shares one fsync; agents go
+ahead (store/lines.py). Who runs the groups: store/drivers.py.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobtasks.core.errors import JobTasksError, Unavailable
-from jobtasks.store.base import StoreSpace, Tx, Value, Values
-from jobtasks.store.lines import Lines
-from jobtasks.store.pause import Pause, has_room, is_about_storage
+from jobtasks.core.errors import Unavailable
+from jobtasks.store.base import Piece, StoreSpace, Tx, Value, Values, waited_for
+from jobtasks.store.drivers import Driver, LoopDriver, ThreadDriver
+from jobtasks.store.groups import BUSY_SECONDS, Writer
+from jobtasks.store.pause import Pause, is_about_storage
 from jobtasks.store.statements import load_migrations, load_statements
 
 T = TypeVar("T")
-GROUP_MAX = 256
-"""Pieces of work in one commit."""
-GROUP_SECONDS = 0.02
-"""A group that has worked so long takes no further piece: its answers are not held back for it."""
 AHEAD_BYTES_MAX = 64 * 1024 * 1024
 """To what the write-ahead log is cut when it begins anew; one large write may make it longer."""
 CHECKPOINTS_MAX = 20
 CHECKPOINT_SECONDS = 0.1
 """Between two tries to empty it at once; writers that never pause do so by and by."""
-BUSY_SECONDS = 30.0
-"""How long a connection waits for another process (a backup) to release the database."""
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +80,6 @@ class SqliteTx:
         return self._execute(statement, values).fetchall()
 
 
-Piece = tuple[Callable[[Tx], Any], "Future[Any]"]
-
-
 class SqliteStore:
     """A SQLite database file (see `Store`); `prepare` brings its schema up to date."""
 
@@ -95,32 +87,62 @@ class SqliteStore:
         self, path: Path, prepare: Callable[[sqlite3.Connection], None] | None = None
     ) -> None:
         self._path = path
-        self.committed: Callable[[float, int], None] = _nobody_counts
         self.pause = Pause("database")
-        self._writer = self._connect()
+        self._connection = self._connect()
         try:
-            (prepare or migrate)(self._writer)
+            (prepare or migrate)(self._connection)
+            # Who may wait does so by himself (store/groups.py).
+            self._connection.execute("PRAGMA busy_timeout = 0")
         except BaseException:
-            self._writer.close()
+            self._connection.close()
             raise
-        self._tx = SqliteTx(self._writer)
-        self._lines: Lines[Piece] = Lines()
+        tx = SqliteTx(self._connection)
+        self._writer = Writer(self._connection, tx, path.parent, self.pause)
         self._readers = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
         self._accepting = threading.Lock()
-        self._thread = threading.Thread(target=self._write_groups, name="store-writer", daemon=True)
-        self._thread.start()
+        self._driver: Driver = ThreadDriver(self._writer)
 
-    def write(self, work: Callable[[Tx], T], /, *, ahead: bool = False) -> Future[T]:
-        """Run `work` in a savepoint of the next group; done when the group is on disk."""
-        future: Future[T] = Future()
+    def count_commits(self, committed: Callable[[float, int], None]) -> None:
+        """Call `committed` after every commit."""
+        self._writer.committed = committed
+
+    def submit(
+        self,
+        work: Callable[[Tx], T],
+        tell: Callable[[T, BaseException | None], None],
+        /,
+        *,
+        ahead: bool = False,
+        brief: bool = False,
+    ) -> Piece:
+        """Run `work` in a savepoint of the next group; tell when the group is on disk."""
+        piece = Piece(work, tell, is_brief=brief)
         with self._accepting:
             if not self._closed:
-                self._lines.put((work, future), ahead=ahead)
-                return future
-        future.set_exception(Unavailable("The server is ending."))
-        return future
+                self._driver.put(piece, ahead=ahead)
+                return piece
+        piece.tell(None, Unavailable("The server is ending."))
+        return piece
+
+    def write(self, work: Callable[[Tx], T], /, *, ahead: bool = False) -> Future[T]:
+        """Do the same for who waits in a thread."""
+        return waited_for(self, work, ahead=ahead)
+
+    def attach(self, loop: AbstractEventLoop) -> None:
+        """Have this loop, whose thread calls, run brief pieces and tell all outcomes."""
+        self._hand_over(partial(LoopDriver, self._writer, loop))
+
+    def detach(self) -> None:
+        """Have a thread do all of it again; called in the loop's thread."""
+        self._hand_over(partial(ThreadDriver, self._writer))
+
+    def _hand_over(self, make: Callable[[], Driver]) -> None:
+        with self._accepting:
+            if not self._closed:
+                self._driver.close()
+                self._driver = make()
 
     def read(self, work: Callable[[Tx], T], /) -> T:
         """Run `work` on a snapshot in the calling thread."""
@@ -167,10 +189,10 @@ class SqliteStore:
     def close(self) -> None:
         """Finish what was accepted and close the database."""
         with self._accepting:
-            self._closed = True
-            self._lines.close()
-        self._thread.join()
-        for connection in [*self._connections, self._writer]:
+            was_closed, self._closed = self._closed, True
+        if not was_closed:
+            self._driver.close()
+        for connection in [*self._connections, self._connection]:
             connection.close()
 
     def _connect(self) -> sqlite3.Connection:
@@ -199,87 +221,6 @@ class SqliteStore:
             self._readers.pair = (connection, SqliteTx(connection))
         pair: tuple[sqlite3.Connection, SqliteTx] = self._readers.pair
         return pair
-
-    def _write_groups(self) -> None:
-        while (piece := self._lines.take()) is not None:
-            self._write_group(piece)
-
-    def _write_group(self, first: Piece) -> None:
-        if self.pause.reason and not has_room(self._path.parent):
-            self._abandon([first], self.pause.reason)
-            return
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
-        failures = self.pause.failures
-        group: list[Piece] = []
-        try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for work, future in self._group(first, group):
-                if future.set_running_or_notify_cancel():
-                    answers.append((future, *self._run_piece(work)))
-            began = time.perf_counter()
-            self._writer.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._abandon(group or [first], str(error))
-            return
-        if failures == self.pause.failures:
-            self.pause.end()
-        self.committed(time.perf_counter() - began, len(answers))
-        for future, result, problem in answers:
-            if problem is None:
-                future.set_result(result)
-            else:
-                future.set_exception(problem)
-
-    def _group(self, first: Piece, group: list[Piece]) -> Iterator[Piece]:
-        """Yield `first` and what waits by the time it is its turn; note each in `group`."""
-        until = time.monotonic() + GROUP_SECONDS
-        piece: Piece | None = first
-        while piece is not None:
-            group.append(piece)
-            yield piece
-            is_full = len(group) == GROUP_MAX or time.monotonic() >= until
-            piece = None if is_full or self._lines.is_empty() else self._lines.take()
-
-    def _run_piece(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
-        """Run one piece in a savepoint; an error that ends the transaction ends the whole group."""
-        self._writer.execute("SAVEPOINT piece")
-        result: Any = None
-        problem: BaseException | None = None
-        try:
-            result = work(self._tx)
-        except BaseException as error:
-            problem = self._problem(error)
-            self._writer.execute("ROLLBACK TO piece")
-        self._writer.execute("RELEASE piece")
-        return result, problem
-
-    def _problem(self, error: BaseException) -> BaseException:
-        """Return what the caller of a failed piece is told; what is our mistake is logged."""
-        if isinstance(error, sqlite3.Error) and is_about_storage(error):
-            if not self._writer.in_transaction:
-                raise error
-            self.pause.fail(str(error))
-            return Unavailable(f"The database cannot be written: {error}")
-        if not isinstance(error, JobTasksError):
-            logger.error("a write failed and was rolled back", exc_info=error)
-        return error
-
-    def _abandon(self, group: list[Piece], reason: str) -> None:
-        """Roll back a group that could not be committed; nobody in it was answered yet."""
-        self.pause.fail(reason)
-        if self._writer.in_transaction:
-            # When this fails, too, the next group's begin fails and comes here again.
-            with contextlib.suppress(sqlite3.Error):
-                self._writer.execute("ROLLBACK")
-        for _, future in group:
-            if not future.done():
-                if not future.running():
-                    future.set_running_or_notify_cancel()
-                future.set_exception(Unavailable(f"The database cannot be written: {reason}"))
-
-
-def _nobody_counts(seconds: float, pieces: int) -> None:
-    """Take no note of a commit."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:

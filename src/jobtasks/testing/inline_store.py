@@ -33,7 +33,6 @@ class InlineStore:
         else:
             migrate(self._connection)
         self._tx = SqliteTx(self._connection)
-        self.committed: Callable[[float, int], None] = lambda seconds, pieces: None
         self.after_commit: Callable[[Tx], None] = lambda tx: None
         self.pause = Pause("database")
         self.full = False

@@ -1,0 +1,175 @@
+"""A group of writes: each piece in a savepoint, one commit for all, only then the answers (R37).
+
+A group ends early when its pieces take long, so that nobody waits for the answers of many others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jobtasks.core.errors import JobTasksError, Unavailable
+from jobtasks.store.base import Piece, Tx
+from jobtasks.store.lines import Lines
+from jobtasks.store.pause import Pause, has_room, is_about_storage
+
+GROUP_MAX = 256
+"""Pieces of work in one commit."""
+GROUP_SECONDS = 0.02
+"""A group that has worked so long takes no further piece: its answers are not held back for it."""
+BUSY_SECONDS = 30.0
+"""How long a group waits for another process (a backup) to release the database."""
+BUSY_PAUSE_SECONDS = 0.005
+BUSY = sqlite3.SQLITE_BUSY
+
+logger = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What became of a piece, to be told when its group is on disk."""
+
+    piece: Piece
+    result: Any
+    problem: BaseException | None
+
+
+class Writer:
+    """The one connection that writes; it has one group at a time, begun, run and ended.
+
+    An error that takes the whole transaction with it is told by `end`, to every piece.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, tx: Tx, directory: Path, pause: Pause
+    ) -> None:
+        self._connection = connection
+        self._tx = tx
+        self._directory = directory
+        self._pause = pause
+        self.committed: Callable[[float, int], None] = _nobody_counts
+        self._outcomes: list[Outcome] = []
+        self._withdrawn: list[Piece] = []
+        self._lost = ""
+        """Why nothing of the group will be stored; "" as long as it may."""
+        self._failures = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the group takes no further piece."""
+        return bool(self._lost) or len(self._outcomes) + len(self._withdrawn) >= GROUP_MAX
+
+    def begin(self, *, wait: bool) -> bool:
+        """Begin a group; return False when others have the database, and it is not to `wait`.
+
+        After a pause it must wait: whether there is room again is asked of the disk.
+        """
+        self._outcomes, self._withdrawn, self._lost = [], [], ""
+        self._failures = self._pause.failures
+        if self._pause.reason:
+            if not wait:
+                return False
+            if not has_room(self._directory):
+                self._lost = self._pause.reason
+                return True
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == BUSY
+                if is_busy and not wait:
+                    return False
+                if is_busy and time.monotonic() < until:
+                    time.sleep(BUSY_PAUSE_SECONDS)
+                    continue
+                self._lost = str(error)
+            return True
+
+    def run(self, piece: Piece) -> None:
+        """Run one piece, unless nobody waits for it any more."""
+        if piece.is_withdrawn:
+            self._withdrawn.append(piece)
+            return
+        result, problem = None, None
+        if not self._lost:
+            try:
+                result, problem = self._run(piece.work)
+            except sqlite3.Error as error:
+                self._lost = str(error)
+        self._outcomes.append(Outcome(piece, result, problem))
+
+    def end(self) -> list[Outcome]:
+        """Commit the group, or roll it back as a whole; return what to tell."""
+        if not self._lost:
+            began = time.perf_counter()
+            try:
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._lost = str(error)
+            else:
+                if self._failures == self._pause.failures:
+                    self._pause.end()
+                self.committed(time.perf_counter() - began, len(self._outcomes))
+                return self._outcomes
+        self._pause.fail(self._lost)
+        if self._connection.in_transaction:
+            # When this fails, too, the next group's begin fails and comes here again.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+        refusal = Unavailable(f"The database cannot be written: {self._lost}")
+        return [Outcome(outcome.piece, None, refusal) for outcome in self._outcomes]
+
+    def _run(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
+        """Run work in a savepoint; an error that ends the transaction ends the whole group."""
+        self._connection.execute("SAVEPOINT piece")
+        result: Any = None
+        problem: BaseException | None = None
+        try:
+            result = work(self._tx)
+        except BaseException as error:
+            problem = self._problem(error)
+            self._connection.execute("ROLLBACK TO piece")
+        self._connection.execute("RELEASE piece")
+        return result, problem
+
+    def _problem(self, error: BaseException) -> BaseException:
+        """Return what the caller of a failed piece is told; what is our mistake is logged."""
+        if isinstance(error, sqlite3.Error) and is_about_storage(error):
+            if not self._connection.in_transaction:
+                raise error
+            self._pause.fail(str(error))
+            return Unavailable(f"The database cannot be written: {error}")
+        if not isinstance(error, JobTasksError):
+            logger.error("a write failed and was rolled back", exc_info=error)
+        return error
+
+
+def write_group(writer: Writer, lines: Lines[Piece], first: Piece) -> list[Outcome]:
+    """Write `first` and what waits by the time it is its turn; return what to tell."""
+    until = time.monotonic() + GROUP_SECONDS
+    writer.begin(wait=True)
+    writer.run(first)
+    while not writer.is_full and time.monotonic() < until and not lines.is_empty():
+        piece = lines.take()
+        if piece is None:
+            break
+        writer.run(piece)
+    return writer.end()
+
+
+def tell(outcomes: Iterable[Outcome]) -> None:
+    """Tell everyone what became of his piece; one who cannot hear it keeps it from nobody else."""
+    for piece, result, problem in outcomes:
+        try:
+            piece.tell(result, problem)
+        except Exception:
+            logger.exception("the outcome of a write could not be told")
+
+
+def _nobody_counts(seconds: float, pieces: int) -> None:
+    """Take no note of a commit."""
