@@ -358,7 +358,7 @@ def cost(service: LocalService, method: Method, uuid: str) -> tuple[int, int]:
 
     def work(tx: Tx) -> int:
         counting = CountingTx(tx)
-        connection = service.store._writer  # type: ignore[attr-defined]
+        connection = service.store._connection  # type: ignore[attr-defined]
         connection.set_progress_handler(step, 1)
         method(service.context(counting), ADMIN, uuid)
         connection.set_progress_handler(None, 0)

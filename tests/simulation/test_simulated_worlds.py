@@ -130,7 +130,7 @@ SABOTAGE = {
     "a dead agent's attempts go on": ("attempts_live_on_node", "state < 3", "state < 0"),
     "leases are not spared": ("agents_spare", "WHERE live = 1", "WHERE live = 9"),
     "a repeated create makes more": ("idempotency_put", ":key,", ":key || random(),"),
-    "ends are recorded again": ("attempt_end_facts", "a.state", "1"),
+    "ends are recorded again": ("attempts_end_facts", "a.state", "1"),
     "a dead token writes": ("attempt_token", "a.state", "1"),
     "a failure halts nothing": ("tally_halt", "halt IS NULL", "halt = 1"),
     "what occupies a node is not seen": ("occupants_of_node", "= :node_id", "= -:node_id"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -18,13 +17,6 @@ from jobtasks.store.records import JobRecord
 
 CASCADE_MAX = 10_000
 """Jobs that one cancel reaches."""
-
-
-class LiveAttempt(NamedTuple):
-    """An attempt whose record is open."""
-
-    id: int
-    task_id: int
 
 
 def cancel(
@@ -66,9 +58,8 @@ def _cancel(ctx: Context, caller: Caller, job: JobRecord, reason: str | None) ->
 def _close_attempts(ctx: Context, job: JobRecord, reason: str) -> None:
     """Close every open attempt of a cancelled job; processes end when their agents hear of it."""
     ledger = Ledger(ctx)
-    for attempt in ctx.tx.all(LiveAttempt, "attempts_live_of_job", job_id=job.id):
-        facts = ctx.tx.one(ends.EndFacts, "attempt_end_facts", attempt_id=attempt.id)
-        assert facts is not None
+    live = ctx.tx.all(int, "attempts_live_of_job", job_id=job.id)
+    for facts in ends.facts_of(ctx, live).values():
         ends.wait_again(ctx, ledger, facts)
         ctx.measured.append(("attempts_ended", Cause.CANCELLED.value, 1))
         events.task_changed(
@@ -80,9 +71,7 @@ def _close_attempts(ctx: Context, job: JobRecord, reason: str) -> None:
             number=facts.number,
             cause=Cause.CANCELLED.value,
         )
-        ctx.tx.run(
-            "attempt_close", attempt_id=attempt.id, cause=Cause.CANCELLED.value, reason=reason
-        )
+        ctx.tx.run("attempt_close", attempt_id=facts.id, cause=Cause.CANCELLED.value, reason=reason)
     ledger.touch(job.id)
     ledger.flush()
 

@@ -121,7 +121,8 @@ class Filling:
         if any(shape.needs.nodes > 1 for shape in live):
             self._serve_gang()
         self._needs = {shape.id: shape.needs for shape in live if self._is_open(shape.needs)}
-        turns = Turns(self._ctx, list(self._needs), max(len(self._slots), 1))
+        # One more than can be taken: a page that is not full tells that nothing follows.
+        turns = Turns(self._ctx, list(self._needs), len(self._slots) + 1)
         while self._slots and (job := turns.next()) is not None:
             task = self._next(job)
             if task is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -63,25 +64,51 @@ class BatchRow(NamedTuple):
     ready: int
 
 
-def record_end(ctx: Context, ledger: Ledger, ended: Ended, node_id: int) -> None:
-    """Record how an attempt ended, once; what is on record already stays as it is.
+def record_ends(ctx: Context, ledger: Ledger, ends: Sequence[Ended], node_id: int) -> bool:
+    """Record how attempts ended, each once; what is on record already stays as it is.
 
-    An attempt of another node is none of this agent's business and is passed over.
+    An attempt of another node is none of this agent's business and is passed over. Return whether
+    all that ended completed their tasks: then nothing has changed but these.
     """
-    facts = ctx.tx.one(EndFacts, "attempt_end_facts", attempt_id=ended.attempt)
-    if facts is None or facts.node_id != node_id or facts.state == AttemptState.ENDED:
-        return
+    known = facts_of(ctx, [ended.attempt for ended in ends])
+    all_completed = True
+    for ended in ends:
+        if not all_completed:
+            # What has not completed may have changed what is known of the others.
+            known = facts_of(ctx, [ended.attempt])
+        facts = known.pop(ended.attempt, None)
+        if facts is None or facts.node_id != node_id or facts.state == AttemptState.ENDED:
+            continue
+        all_completed = _record(ctx, ledger, facts, ended) and all_completed
+    return all_completed
+
+
+def record_end(ctx: Context, ledger: Ledger, ended: Ended, node_id: int) -> None:
+    """Do the same for one."""
+    record_ends(ctx, ledger, [ended], node_id)
+
+
+def facts_of(ctx: Context, attempt_ids: Sequence[int]) -> dict[int, EndFacts]:
+    """Return what deciding the ends of these attempts needs, by id."""
+    if not attempt_ids:
+        return {}
+    wanted = msgspec.json.encode(attempt_ids).decode()
+    return {one.id: one for one in ctx.tx.all(EndFacts, "attempts_end_facts", attempt_ids=wanted)}
+
+
+def _record(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> bool:
+    """Record one end; return whether its task is complete by it."""
     nodes = shapes.decode_needs(facts.needs).nodes
     ledger.vacate(facts.job_id, nodes)
     ledger.log_bytes[facts.job_id] += ended.log_bytes
     lost_a_node = nodes > 1 and gangs.give_back(ctx, facts.id)
     if facts.state == AttemptState.STOPPING:
         _record_gone(ctx, ended)
-    elif lost_a_node and ended.exit_code != 0:
+        return False
+    if lost_a_node and ended.exit_code != 0:
         lost = msgspec.structs.replace(ended, kind=EndKind.AGENT_LOST, reason=gangs.LOST)
-        _decide(ctx, ledger, facts._replace(stop=None), lost)
-    else:
-        _decide(ctx, ledger, facts, ended)
+        return _decide(ctx, ledger, facts._replace(stop=None), lost)
+    return _decide(ctx, ledger, facts, ended)
 
 
 def _record_gone(ctx: Context, ended: Ended) -> None:
@@ -107,7 +134,7 @@ def _measures(ended: Ended) -> dict[str, Value]:
     }
 
 
-def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None:
+def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> bool:
     spent = _spent(facts)
     needs = shapes.decode_needs(facts.needs)
     progress, success = _record_of(facts, ended, needs, spent)
@@ -129,6 +156,7 @@ def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> None
         _close(ctx, facts, TaskState.FAILED, ended, cause, reason, counted=True)
     else:
         _retry(ctx, ledger, facts, ended, spent, needs, cause)
+    return verdict is Verdict.COMPLETE
 
 
 def _spent(facts: EndFacts) -> Spent:

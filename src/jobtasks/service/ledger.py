@@ -97,7 +97,8 @@ class Ledger:
 
     def flush(self) -> None:
         """Write the differences, then settle every job that was touched."""
-        self._write_levels()
+        open_tasks = self._write_levels()
+        tallies = self._write_tallies()
         fresh_lanes = self._write_lanes()
         touched = sorted(self.touched)
         self.levels.clear()
@@ -107,25 +108,46 @@ class Ledger:
         self.log_bytes.clear()
         self.touched.clear()
         for job_id in touched:
-            settle(self.ctx, job_id, job_id in fresh_lanes)
+            tally = tallies.get(job_id) or self.ctx.tx.one(TallyRow, "tally_of_job", job_id=job_id)
+            if tally is not None:
+                moved = open_tasks.get(job_id, {})
+                settle(self.ctx, job_id, tally, moved, has_fresh_lanes=job_id in fresh_lanes)
 
-    def _write_levels(self) -> None:
-        tallies: dict[int, dict[str, int]] = defaultdict(lambda: dict(ZEROS))
+    def _write_levels(self) -> dict[int, dict[int, int]]:
+        """Return how many tasks are not complete, by job and sequence, where that has moved."""
+        found: dict[int, dict[int, int]] = defaultdict(dict)
         for (job_id, sequence), counts in self.levels.items():
             if not any(counts.values()):
                 continue
             where = {"job_id": job_id, "sequence": sequence}
-            if not self.ctx.tx.run("level_change", **where, **counts):
+            left = self.ctx.tx.value("level_change", **where, **counts)
+            if left is None:
                 self.ctx.tx.run("level_add", **where, **counts)
-            for column, count in counts.items():
-                tallies[job_id][column] += count
-        for job_id in tallies.keys() | self.live.keys():
-            moved = {
-                "live": self.live.get(job_id, 0),
-                "slots": self.slots.get(job_id, 0),
-                "log_bytes": self.log_bytes.get(job_id, 0),
-            }
-            self.ctx.tx.run("tally_change", job_id=job_id, **moved, **tallies[job_id])
+                left = counts["todo"] + counts["running"] + counts["failed"]
+            found[job_id][sequence] = left
+        return found
+
+    def _write_tallies(self) -> dict[int, TallyRow]:
+        """Return the counters of the jobs whose counters moved."""
+        moved: dict[int, dict[str, int]] = defaultdict(lambda: dict(ZEROS))
+        for (job_id, _), counts in self.levels.items():
+            if any(counts.values()):
+                for column, count in counts.items():
+                    moved[job_id][column] += count
+        found: dict[int, TallyRow] = {}
+        for job_id in moved.keys() | self.live.keys():
+            tally = self.ctx.tx.one(
+                TallyRow,
+                "tally_change",
+                job_id=job_id,
+                live=self.live.get(job_id, 0),
+                slots=self.slots.get(job_id, 0),
+                log_bytes=self.log_bytes.get(job_id, 0),
+                **moved[job_id],
+            )
+            if tally is not None:
+                found[job_id] = tally
+        return found
 
     def _write_lanes(self) -> set[int]:
         """Return the jobs that got a lane they did not have."""
@@ -142,10 +164,15 @@ class Ledger:
         return fresh
 
 
-def settle(ctx: Context, job_id: int, has_fresh_lanes: bool) -> None:
-    """Let what may start follow the counters; end the job when nothing is left (R5, R20)."""
-    tally = ctx.tx.one(TallyRow, "tally_of_job", job_id=job_id)
-    if tally is None:
+def settle(
+    ctx: Context, job_id: int, tally: TallyRow, moved: dict[int, int], *, has_fresh_lanes: bool
+) -> None:
+    """Let what may start follow the counters; end the job when nothing is left (R5, R20).
+
+    `moved` says how many tasks are not complete in each sequence whose counters have moved.
+    """
+    if _stays(tally, moved):
+        move_frontier(ctx, job_id, tally.frontier, tally.frontier, has_fresh_lanes)
         return
     head = None
     if tally.state == JobState.RUNNING and tally.managed:
@@ -163,6 +190,24 @@ def settle(ctx: Context, job_id: int, has_fresh_lanes: bool) -> None:
             head = None
     may_start = head if tally.halt is None else None
     move_frontier(ctx, job_id, tally.frontier, may_start and may_start.sequence, has_fresh_lanes)
+
+
+def _stays(tally: TallyRow, moved: dict[int, int]) -> bool:
+    """Return whether a job goes on where it is, as far as these counters tell without more.
+
+    It is what most ends and starts are: something of the job runs, its frontier has tasks that are
+    not complete, and nothing was created below it.
+    """
+    frontier = tally.frontier
+    return (
+        frontier is not None
+        and tally.state == JobState.RUNNING
+        and bool(tally.managed)
+        and tally.halt is None
+        and tally.live > 0
+        and moved.get(frontier, 0) > 0
+        and all(sequence >= frontier for sequence in moved)
+    )
 
 
 def move_frontier(

@@ -194,15 +194,14 @@ def sync(ctx: Context, caller: Caller, message: Sync) -> Orders:
     ):
         return Orders(message.number, stale=True)
     ctx.measured.append(("lease_renewals", "", 1))
-    acknowledged = _record_ends(ctx, node, message)
-    if acknowledged and node.kept_job_id is not None:
-        ctx.wake.add("manager")
+    acknowledged = [*(ended.attempt for ended in message.ended), *message.refused, *message.unknown]
+    if acknowledged:
+        node = _record_ends(ctx, node, message)
+        if node.kept_job_id is not None:
+            ctx.wake.add("manager")
     if message.leaving:
         lose_agent(ctx, message.agent, node.id, EndKind.AGENT_LOST, "the agent has gone")
         return Orders(message.number, renewed=True, acknowledged=acknowledged)
-    if message.ended:
-        # What has just ended may have held its node, or have ended the hold (R16).
-        node = ctx.tx.one(ServedNode, "node_of_agent", agent_id=message.agent) or node
     orders = _orders(ctx, node, message)
     orders.acknowledged = acknowledged
     orders.renewed = True
@@ -225,19 +224,25 @@ def poll(ctx: Context, caller: Caller, message: Sync) -> Orders:
     return orders
 
 
-def _record_ends(ctx: Context, node: ServedNode, message: Sync) -> list[int]:
-    """Record what the agent says has ended; return which attempts it may forget."""
+def _record_ends(ctx: Context, node: ServedNode, message: Sync) -> ServedNode:
+    """Record what the agent says has ended; return its node as that leaves it."""
     ledger = Ledger(ctx)
-    for ended in message.ended:
-        ends.record_end(ctx, ledger, ended, node.id)
-    for attempt_id in message.refused:
-        refused = Ended(attempt_id, EndKind.STOPPED, reason=NOT_STARTED)
-        ends.record_end(ctx, ledger, refused, node.id)
-    for attempt_id in message.unknown:
-        unknown = Ended(attempt_id, EndKind.AGENT_LOST, reason="its agent does not know it")
-        ends.record_end(ctx, ledger, unknown, node.id)
+    all_completed = ends.record_ends(ctx, ledger, _ends_of(message), node.id)
     ledger.flush()
-    return [ended.attempt for ended in message.ended] + message.refused + message.unknown
+    if all_completed and not node.held_seconds:
+        return node
+    # What has just ended may have held its node, or have ended the hold (R16).
+    return ctx.tx.one(ServedNode, "node_of_agent", agent_id=message.agent) or node
+
+
+def _ends_of(message: Sync) -> list[Ended]:
+    """Return what has ended, and in what is not to be waited for any more."""
+    refused = [Ended(one, EndKind.STOPPED, reason=NOT_STARTED) for one in message.refused]
+    unknown = [
+        Ended(one, EndKind.AGENT_LOST, reason="its agent does not know it")
+        for one in message.unknown
+    ]
+    return message.ended + refused + unknown
 
 
 def _orders(ctx: Context, node: ServedNode, message: Sync) -> Orders:

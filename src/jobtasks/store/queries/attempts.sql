@@ -44,9 +44,9 @@ WHERE node_id = :node_id AND state < 3
 ORDER BY id;
 
 -- attempts_live_of_job: attempts of a job whose record is open
-SELECT id, task_id FROM attempt WHERE job_id = :job_id AND state < 3 AND state < 2;
+SELECT id FROM attempt WHERE job_id = :job_id AND state < 3 AND state < 2;
 
--- attempt_end_facts: what deciding an attempt's end needs
+-- attempts_end_facts: what deciding the ends of attempts needs
 SELECT a.id, a.task_id, a.job_id, a.number, a.node_id, a.agent_id, a.state, a.shape_id, a.memory_kib,
     a.children, a.stop, a.canary, t.uuid, t.sequence, t.progress, t.success, t.command, t.spent, j.uuid,
     j.script, j.runtime_constraints, s.needs
@@ -54,7 +54,7 @@ FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
 JOIN job AS j ON j.id = a.job_id
 JOIN shape AS s ON s.id = a.shape_id
-WHERE a.id = :attempt_id;
+WHERE a.id IN (SELECT value FROM json_each(:attempt_ids));
 
 -- attempt_running: the agent names it for the first time
 UPDATE attempt SET state = 1, started_at = :now, missing_since = NULL WHERE id = :attempt_id AND state = 0;

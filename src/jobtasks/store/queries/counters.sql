@@ -6,12 +6,15 @@ WHERE y.job_id = :job_id;
 -- tally_add: counters of a new job
 INSERT INTO tally (job_id) VALUES (:job_id);
 
--- tally_change: move counters by differences; turns and the slots of the owner follow (tally_slots)
+-- tally_change: move counters by differences; turns and the slots of the owner follow (tally_slots); as tally_of_job
 UPDATE tally SET
     todo = todo + :todo, running = running + :running, done = done + :done,
     failed = failed + :failed, live = live + :live, slots = slots + :slots,
     log_bytes = log_bytes + :log_bytes
-WHERE job_id = :job_id;
+WHERE job_id = :job_id
+RETURNING (SELECT j.state FROM job AS j WHERE j.id = tally.job_id),
+    (SELECT j.managed FROM job AS j WHERE j.id = tally.job_id), todo, running, done, failed, live, halt,
+    frontier;
 
 -- lanes_outrank: the turn of a job moves with its priority
 UPDATE lane SET priority = :priority WHERE job_id = :job_id AND priority <> :priority;
@@ -45,10 +48,11 @@ WHERE job_id = :job_id;
 -- tally_delete: forget the counters of a job
 DELETE FROM tally WHERE job_id = :job_id;
 
--- level_change: move a sequence's counters by differences
+-- level_change: move a sequence's counters by differences; how many of its tasks are not complete
 UPDATE level SET
     todo = todo + :todo, running = running + :running, done = done + :done, failed = failed + :failed
-WHERE job_id = :job_id AND sequence = :sequence;
+WHERE job_id = :job_id AND sequence = :sequence
+RETURNING todo + running + failed;
 
 -- level_add: first tasks of a sequence
 INSERT INTO level (job_id, sequence, todo, running, done, failed)
