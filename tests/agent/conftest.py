@@ -384,6 +384,13 @@ class AgentProcess:
             pytest.fail(f"still running; it said: {self.said()}")
 
 
+def script(directory: Path, text: str, mode: int = 0o755) -> str:
+    path = directory / "task"
+    path.write_text(text)
+    path.chmod(mode)
+    return path.name
+
+
 def marked(node: Path) -> list[int]:
     """Return the live processes that a task on this node started."""
     found = []
@@ -442,7 +449,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What a module's `CGROUPS` names is proved each way: with control groups, and without."""
     if "cgroups_mode" in metafunc.fixturenames:
         modes = getattr(metafunc.module, "CGROUPS", (cgroups.AUTO,))
-        metafunc.parametrize("cgroups_mode", modes, ids=[f"cgroups {mode}" for mode in modes])
+        names = [f"cgroups {mode}" for mode in modes]
+        metafunc.parametrize("cgroups_mode", modes, ids=names, scope="module")
 
 
 @pytest.fixture
@@ -477,11 +485,11 @@ def launching(
                 agent.process.send_signal(signal.SIGCONT)
                 agent.process.terminate()
                 try:
-                    agent.process.wait(15)
+                    agent.process.wait(20 * SLOWNESS)
                 except subprocess.TimeoutExpired:
                     agent.process.kill()
                     agent.process.wait()
-    wait_for(lambda: not marked(node), f"tasks are left: {marked(node)}", 5)
+    wait_for(lambda: not marked(node), f"tasks are left: {marked(node)}")
     group = group_files.recorded(node)
     # Who was killed could not remove it.
     group_files.end(node)

@@ -59,7 +59,7 @@ def test_late_assignment_is_refused(
     assert time_waited == 0.3
     server.start(1, *append(tmp_path / "witness"), start_within_seconds=-0.001)
     server.wait(lambda: 1 in server.refused, "the refusal")
-    server.start(2, *append(tmp_path / "witness"), start_within_seconds=5.0)
+    server.start(2, *append(tmp_path / "witness"), start_within_seconds=20.0)
     server.end_of(2)
     assert (tmp_path / "witness").read_text() == "x\n"
     assert 1 not in server.ended
@@ -103,10 +103,8 @@ def test_end_is_told_beside_a_waiting_sync(server: FakeServer, launch: Launch) -
     launch()
     server.start(1, "sh", "-c", "read x < /dev/zero")
     pid = server.pid_of(1)
-    began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
-    server.end_of(1)
-    assert time.monotonic() - began < 2
+    server.end_of(1, server.joined.renew_seconds / 3)
 
 
 @pytest.mark.rule("R33", "R34")
@@ -146,13 +144,14 @@ def test_patience_is_over(server: FakeServer, launch: Launch) -> None:
 @pytest.mark.rule("R34")
 def test_patience_counts_only_while_something_runs(server: FakeServer, launch: Launch) -> None:
     """An outage of an idle node does not shorten the patience of what starts after it."""
-    server.joined.patience_seconds = 1.5
+    # The agent must be heard so often on any machine.
+    server.joined.patience_seconds = 3.0
     server.joined.renew_seconds = 0.1
     found = launch()
     wait_joined(server, found)
     server.down()
     began = time.monotonic()
-    wait_for(lambda: time.monotonic() - began > 2, "an outage longer than the patience")
+    wait_for(lambda: time.monotonic() - began > 3.2, "an outage longer than the patience")
     server.up()
     server.start(1, "sh", "-c", "sleep 1; exit 3")
     assert server.end_of(1).exit_code == 3
@@ -203,6 +202,8 @@ def test_rejoin_ends_what_runs_and_reports_it(server: FakeServer, agent: AgentPr
 @pytest.mark.rule("R14")
 def test_term_drains(server: FakeServer, launch: Launch) -> None:
     """TERM: nothing new starts, attempts end as stopped, their logs arrive, then goodbye."""
+    # As long as the second holds out the third must have been ordered and refused.
+    server.joined.grace_seconds = 2.0
     keeper = launch(module=KEEPER)
     server.start(1, "sh", "-c", "trap 'echo bye; exit 6' TERM; echo set; sleep 1000 & wait")
     server.start(2, "sh", "-c", "trap '' TERM; echo set; while :; do sleep 1000; done", slot=2)
@@ -227,9 +228,8 @@ def test_term_while_the_server_is_away(server: FakeServer, launch: Launch, tmp_p
     server.start(1, "sh", "-c", "echo told >&2; sleep 1000")
     server.wait(lambda: server.tails.get(1), "its output")
     server.down()
-    began = time.monotonic()
+    # Within the time that this waits.
     assert found.end() == 0
-    assert time.monotonic() - began < 8
     server.up()
     wait_joined(server, launch(), 2)
     (ended,) = server.joins[1].ended

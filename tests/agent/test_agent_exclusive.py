@@ -186,6 +186,8 @@ def test_a_stop_while_cut_off_has_no_grace(
     keeper.process.terminate()
     wait_for(lambda: not any(map(is_alive_word, stepping.steps())), "it is ended")
     assert len(stepping.steps()) == stood
+    # Without a server it would try for seconds to say goodbye.
+    server.up()
 
 
 def is_alive_word(pid: bytes) -> bool:
@@ -197,8 +199,9 @@ def test_an_agent_that_hangs_is_replaced(
     server: FakeServer, launch: Launch, tmp_path: Path
 ) -> None:
     """Stopped for longer than patience with something exclusive: the keeper kills it."""
-    server.joined.freeze_seconds = 0.5
-    server.joined.patience_seconds = 1.0
+    # Not so short that it seems to hang when it waits for its turn.
+    server.joined.freeze_seconds = 1.0
+    server.joined.patience_seconds = 2.5
     keeper = launch(module=KEEPER)
     wait_joined(server, keeper)
     found = Stepping(server, tmp_path / "steps", 1, exclusive=True)

@@ -84,7 +84,7 @@ def test_tree_is_gone_after_the_keeper_was_killed(
     found.append(agent_of(server.pid_of(1)))
     keeper.process.kill()
     keeper.process.wait()
-    wait_for(lambda: gone(found), "agent and trees are gone", 10)
+    wait_for(lambda: gone(found), "agent and trees are gone")
 
 
 @pytest.mark.rule("R36", "R37")
@@ -161,8 +161,9 @@ def test_dead_orphans_are_reaped_while_the_attempt_runs(
 def test_held_pipe_delays_no_end(server: FakeServer, agent: AgentProcess) -> None:
     """A grandchild that holds stdout open delays no end; what was written is in the log."""
     server.start(1, "sh", "-c", "(trap '' TERM; sleep 1000) & echo said; exit 0")
-    ended = server.end_of(1, 5)
-    assert ended.run_seconds is not None and ended.run_seconds < 5
+    ended = server.end_of(1)
+    # Not a thousand.
+    assert ended.run_seconds is not None and ended.run_seconds < 20
     assert server.text_of(1) == "said\n"
 
 
