@@ -25,7 +25,7 @@ from jobtasks.protocol.messages import Sync as SyncMessage
 SEED = 20240229
 BODIES = 16_000
 HEADS = 4_000
-HANG_SECONDS = 5.0
+HANG_SECONDS = 20.0
 JSON = b"application/json"
 FORM = b"application/x-www-form-urlencoded"
 MSGPACK = b"application/msgpack"
