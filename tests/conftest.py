@@ -20,11 +20,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 LONG = (
-    *("test_api_openapi", "test_kills_parallel_hash", "test_kills_fleet", "test_api_raw_fuzz"),
-    *("test_claim_oracle", "test_kills_tree", "test_outages", "test_service_machine"),
-    *("test_disk_full", "test_agent_life", "test_agent_trees", "test_exclusive_nodes"),
+    *("test_api_openapi", "test_cli_map", "test_outages", "test_agent_exclusive"),
+    *("test_kills_parallel_hash", "test_upgrade_in_the_middle", "test_agent_trees"),
+    *("test_walkthroughs", "test_cli_real_server", "test_claim_oracle", "test_kills_fleet"),
+    *("test_service_machine", "test_agent_contact", "test_agent_life", "test_simulated_worlds"),
+    *("test_flat_costs", "test_api_raw_fuzz", "test_torture", "test_serve_process"),
+    *("test_disk_full", "test_example_scripts", "test_https", "test_kills_tree"),
+    *("test_exclusive_nodes", "test_explain_for_real", "test_token_matrix"),
 )
-"""Modules of which each takes half a minute and more: they begin first, so that at the end of all
+"""Modules of which each takes twenty seconds and more: they begin first, so that at the end of all
 tests no core waits for another.
 """
 
