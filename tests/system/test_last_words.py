@@ -65,7 +65,7 @@ class Node:
 
 @pytest.fixture
 def served(start: Start) -> Served:
-    return start("--no-agent", settings={**QUICK, "lease_seconds": 2.0, "attempts_lost_max": 1})
+    return start("--no-agent", settings={**QUICK, "lease_seconds": 4.0, "attempts_lost_max": 1})
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import Served, Start, keeper_of, wait_until
+from .conftest import LIMIT_SECONDS, Served, Start, keeper_of, wait_until
 
 
 def run_job(http: httpx.Client, *command: str) -> str:
@@ -34,7 +34,7 @@ def test_a_server_runs_a_job_and_ends_in_good_order(start: Start) -> None:
     with served.http() as http:
         assert httpx.get(served.url + "/healthz").json() == {"health": "OK"}
         uuid = run_job(http, "sh", "-c", "echo hello; echo problem >&2")
-        assert state_of(http, uuid, 20) == "Complete"
+        assert state_of(http, uuid, LIMIT_SECONDS) == "Complete"
         filters = f'[["job_uuid","=","{uuid}"]]'
         task = http.get("/job_tasks", params={"filters": filters}).json()["items"][0]
         log = wait_until("a log", lambda: http.get(f"/job_tasks/{task['uuid']}/log").text)
@@ -57,7 +57,7 @@ def test_a_running_task_is_stopped_and_goes_on_under_the_next_server(start: Star
         wait_until("it runs", lambda: is_running(http, uuid))
     assert served.end()[0] == 0
     with start().http() as http:
-        assert state_of(http, uuid, 20) == "Complete"
+        assert state_of(http, uuid, LIMIT_SECONDS) == "Complete"
         task = http.get("/job_tasks").json()["items"][0]
         assert (task["attempts"], task["failed_count"]) == (2, 0)
 
@@ -82,7 +82,7 @@ def test_a_task_outlives_its_server(start: Start, tmp_path: Path, how: str) -> N
     again = start()
     with again.http() as http:
         gate.touch()
-        assert state_of(http, uuid, 30) == "Complete"
+        assert state_of(http, uuid, LIMIT_SECONDS) == "Complete"
     assert witness.read_text() == "x\n"
     assert keeper_of(served.state) == keeper
     assert again.end()[0] == 0
@@ -100,7 +100,7 @@ def test_a_keeper_that_dies_is_replaced(start: Start) -> None:
     )
     assert second != first
     with served.http() as http:
-        assert state_of(http, run_job(http, "true"), 30) == "Complete"
+        assert state_of(http, run_job(http, "true"), LIMIT_SECONDS) == "Complete"
 
 
 def refused(served: Served) -> str:

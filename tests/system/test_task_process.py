@@ -133,7 +133,11 @@ def test_parameters_that_are_too_large_are_left_out(act: Act) -> None:
 @pytest.mark.rule("R38")
 def test_the_log_has_both_streams_in_order(api: Api) -> None:
     """As they arrived, and each for itself; in parts; stdin is empty."""
-    program = "cat; for n in 1 2 3; do echo out $n; sleep 0.05; echo err $n >&2; sleep 0.05; done"
+    # Each write waits until the agent has taken the one before: that is what arrival means.
+    program = (
+        'cat; taken() { until grep -aqs "$1" "$TASK_WORK"/../../logs/*.log; do sleep 0.01; done; };'
+        'for n in 1 2 3; do echo out $n; taken "out $n"; echo err $n >&2; taken "err $n"; done'
+    )
     uuid = api.post("/jobs", {"command": ["sh", "-c", program]})["uuid"]
     assert api.final(uuid)["state"] == "Complete"
     path = f"/job_tasks/{api.tasks(uuid)[0]['uuid']}/log"
