@@ -119,7 +119,7 @@ def test_both_streams_and_what_failed(run_map: Map, state: Path) -> None:
 
 
 @pytest.mark.rule("R14")
-def test_retries(run_map: Map, tmp_path: Path) -> None:
+def test_retries(serving: Any, run_map: Map) -> None:
     """Once unless told otherwise; only the last attempt's output is printed."""
     command = 'echo {} $TASK_ATTEMPT; test "$TASK_ATTEMPT" = 2'
     code, out, _ = run_map(command, "a")
