@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# One more than cores: half of a test's time it waits for leases and processes.
+WORKERS = $(shell expr $$(nproc) + 1)
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
 .PHONY: help setup packages run test check tests lock bench torture vm clean
@@ -39,7 +41,7 @@ check: setup ## lint and types
 	@$(BIN)/mypy
 
 tests: setup ## every test
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure: see bench/README.md
 	@$(BIN)/python -m bench
