@@ -154,7 +154,8 @@ class Targets:
 def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
     live = LiveServer(
         tmp_path_factory.mktemp("fuzzed"),
-        Settings(wait_seconds_max=0.02, lease_seconds=600.0, tick_seconds=0.2),
+        # The attempt lives for all of it, however long a busy machine takes: minutes, or many.
+        Settings(wait_seconds_max=0.02, lease_seconds=86_400.0, tick_seconds=0.2),
     )
     api = Api(live)
     found = Targets(api)
