@@ -263,6 +263,27 @@ def test_what_was_accepted_is_finished_by_leaving_the_loop(path: Path, brief: bo
 
 
 @pytest.mark.rule("R37")
+@pytest.mark.parametrize("brief", [True, False])
+def test_a_piece_may_submit_another_while_the_loop_is_left(path: Path, brief: bool) -> None:
+    """As the use of a token is noted: it is stored, too, and nobody waits for himself."""
+
+    async def test(told: Told) -> None:
+        def more(tx: Tx) -> int:
+            time.sleep(0.05)
+            told.submit("more")
+            return put(tx, "first")
+
+        told.submit("first", brief=brief, work=more)
+        await asyncio.sleep(0)
+        told.submit("waiting", brief=brief, work=lambda tx: told.submit("still more"))
+        told.store.detach()
+        told.store.write(lambda tx: put(tx, "later")).result(SECONDS)
+        assert stored(path) == ["first", "later", "more", "still more"]
+
+    run(path, test)
+
+
+@pytest.mark.rule("R37")
 def test_what_was_accepted_is_finished_when_the_loop_is_gone(path: Path) -> None:
     """A server that ended by an error closes its store after its loop."""
     left: list[Told] = []

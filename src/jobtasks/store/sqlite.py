@@ -103,6 +103,8 @@ class SqliteStore:
         self._closed = False
         self._accepting = threading.Lock()
         self._driver: Driver = ThreadDriver(self._writer)
+        self._between_drivers: list[tuple[Piece, bool]] | None = None
+        """What comes while one driver finishes and the next is not there yet; None: it is."""
 
     def count_commits(self, committed: Callable[[float, int], None]) -> None:
         """Call `committed` after every commit."""
@@ -121,7 +123,10 @@ class SqliteStore:
         piece = Piece(work, tell, is_brief=brief)
         with self._accepting:
             if not self._closed:
-                self._driver.put(piece, ahead=ahead)
+                if self._between_drivers is None:
+                    self._driver.put(piece, ahead=ahead)
+                else:
+                    self._between_drivers.append((piece, ahead))
                 return piece
         piece.tell(None, Unavailable("The server is ending."))
         return piece
@@ -140,9 +145,16 @@ class SqliteStore:
 
     def _hand_over(self, make: Callable[[], Driver]) -> None:
         with self._accepting:
-            if not self._closed:
-                self._driver.close()
-                self._driver = make()
+            if self._closed:
+                return
+            self._between_drivers = []
+        # Not with the lock: what the driver finishes may submit more.
+        self._driver.close()
+        with self._accepting:
+            self._driver = make()
+            for piece, ahead in self._between_drivers:
+                self._driver.put(piece, ahead=ahead)
+            self._between_drivers = None
 
     def read(self, work: Callable[[Tx], T], /) -> T:
         """Run `work` on a snapshot in the calling thread."""
