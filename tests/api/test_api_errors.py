@@ -249,8 +249,9 @@ def test_members_that_do_not_exist(api: Api, path: str, method: str) -> None:
 
 
 @pytest.mark.rule("R41")
+@pytest.mark.parametrize(("method", "path"), [("GET", JOBS), ("POST", "/agent/v1/sync")])
 def test_an_unexpected_error_is_answered_in_the_same_shape(
-    api: Api, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch, method: str, path: str
 ) -> None:
     """500 with a plain sentence that names the request; no traceback leaves the server."""
 
@@ -258,7 +259,7 @@ def test_an_unexpected_error_is_answered_in_the_same_shape(
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(api.server.store, "read", broken)
-    answer = api.http.get(JOBS, headers={"X-Request-Id": "req-mine"})
+    answer = api.http.request(method, path, headers={"X-Request-Id": "req-mine"})
     message = message_of(answer, 500)
     assert "req-mine" in message
     assert "secret detail" not in answer.text
