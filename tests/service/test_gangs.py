@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -307,6 +308,9 @@ def test_who_has_seats_is_told(service: LocalService) -> None:
     agents = agents_of(service, 2)
     _, (task,) = grown(service, agents[0], GANG)
     ((agent, _),) = take_all(agents)
+    (attempt,) = service.attempts(task)
+    hosts = {attempt.node, *json.loads(attempt.other_nodes)}
+    assert hosts == {f"{one.node}.example" for one in agents}
     for one in agents:
         (row,) = service.call(steering.attempts, node_uuid(service, one.node))
         assert row.task_uuid == task

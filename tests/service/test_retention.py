@@ -121,7 +121,7 @@ def test_attempts_say_when_their_logs_went(service: LocalService, agent: Simulat
         job.uuid
     ]
     removed_at = service.clock.now
-    assert service.attempts(seed.task)[0][-1] == removed_at
+    assert service.attempts(seed.task)[0].log_removed_at == removed_at
     assert service.attempts(seed.task)[0].log_bytes == 7
     assert service.job(job).logs_removed_at == removed_at
     agent.renew()

@@ -17,6 +17,7 @@ from .conftest import Acted, Served, Start, acting, end_keeper, environment, wai
 from .nodes import AddNode, Node, await_nodes, live_nodes, nodes_of
 from .witness import Record
 
+HOST = os.uname().nodename
 AGENT = [sys.executable, "-m", "jobtasks.cli.main", "agent"]
 
 
@@ -33,15 +34,18 @@ def add_node(served: Served, tmp_path: Path) -> Iterator[AddNode]:
 
 def explained(served: Served, kind: str, uuid: str) -> Record:
     """Return the one reason that the command line gives, as JSON; its text must say the same."""
-    words = [sys.executable, "-m", "jobtasks.cli.main", kind, "explain", uuid]
-    words += ["--state", str(served.state)]
-    found, text = (
-        subprocess.run([*words, "-o", form], capture_output=True, check=True, env=environment())
-        for form in ("json", "table")
-    )
-    (reason,) = json.loads(found.stdout)["reasons"]
-    assert text.stdout.decode().splitlines()[0] == reason["text"]
+    found, text = (said(served, kind, "explain", uuid, "-o", form) for form in ("json", "table"))
+    (reason,) = json.loads(found)["reasons"]
+    assert text.splitlines()[0] == reason["text"]
     return dict(reason)
+
+
+def said(served: Served, *words: str) -> str:
+    """Return what the command line prints."""
+    command = [sys.executable, "-m", "jobtasks.cli.main", *words, "--state", str(served.state)]
+    return subprocess.run(
+        command, capture_output=True, check=True, text=True, env=environment()
+    ).stdout
 
 
 def test_a_node_joins_with_a_token(served: Served, tmp_path: Path) -> None:
@@ -118,8 +122,13 @@ def test_a_task_of_three_nodes(served: Served, add_node: AddNode, tmp_path: Path
         gate.touch()
         assert api.final(job.uuid)["success"]
         assert api.final(other)["success"]
+        (attempt,) = api.get(f"/job_tasks/{task}/attempts")["items"]
+        assert (attempt["node"], attempt["other_nodes"]) == (HOST, [HOST, HOST])
+        (single,) = api.get(f"/jobs/{other}/attempts")["items"]
+        assert (single["node"], single["other_nodes"]) == (HOST, [])
+        assert f"{HOST}+{HOST}+{HOST}" in said(served, "task", "attempts", task)
     hosts = (tmp_path / "nodes").read_text().split()
-    assert hosts == [os.uname().nodename] * 3
+    assert hosts == [HOST] * 3
 
 
 def two_kept(reason: Record) -> Record | None:

@@ -159,6 +159,7 @@ def render_attempt(attempt: AttemptRecord) -> dict[str, Any]:
     return {
         "number": attempt.number,
         "node": attempt.node,
+        "other_nodes": _json(attempt.other_nodes),
         "slot": attempt.slot,
         "state": AttemptState(attempt.state).word,
         "assigned_at": render_time(attempt.assigned_at),
@@ -330,6 +331,7 @@ def render_job_attempt(attempt: JobAttemptRecord) -> dict[str, Any]:
         "number": attempt.number,
         "state": AttemptState(attempt.state).word,
         "node": attempt.node,
+        "other_nodes": _json(attempt.other_nodes),
         "slot": attempt.slot,
         "assigned_at": render_time(attempt.assigned_at),
         "started_at": _time(attempt.started_at),

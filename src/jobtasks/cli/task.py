@@ -7,16 +7,22 @@ import click
 from jobtasks.cli.failures import cause_of
 from jobtasks.cli.logs import follow_option, show_task_log, stream_options
 from jobtasks.cli.options import format_option, format_option_without_id, state_option
-from jobtasks.cli.output import Column, age, key, print_list, print_record, say, took
+from jobtasks.cli.output import Column, Row, age, key, print_list, print_record, say, took
 from jobtasks.cli.reasons import print_reasons
 from jobtasks.cli.selectors import TASK, resolve
 from jobtasks.cli.servers import attend, look
 from jobtasks.cli.state import StateDirectory
 
+
+def nodes_of(attempt: Row) -> str:
+    """Return where an attempt ran: of a gang all its nodes, first that of its process (R25)."""
+    return "+".join([attempt["node"], *attempt["other_nodes"]])
+
+
 ATTEMPT_COLUMNS: list[Column] = [
     ("attempt", key("number")),
     ("state", key("state")),
-    ("node", key("node")),
+    ("node", nodes_of),
     ("slot", key("slot")),
     ("age", age("started_at")),
     ("took", took),

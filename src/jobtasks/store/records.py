@@ -118,6 +118,8 @@ class AttemptRecord(NamedTuple):
     job_uuid: str
     log_removed_at: int | None
     """Set when the log is not kept any more."""
+    other_nodes: str
+    """JSON array: hostnames of a gang's further nodes (R25)."""
 
 
 class LogRecord(NamedTuple):
@@ -161,6 +163,8 @@ class JobAttemptRecord(NamedTuple):
     signal: int | None
     run_seconds: float | None
     log_bytes: int
+    other_nodes: str
+    """JSON array: hostnames of a gang's further nodes (R25)."""
 
 
 class LevelRecord(NamedTuple):

@@ -2,7 +2,11 @@
 SELECT a.id, a.number, a.state, n.hostname, a.slot, a.memory_kib, a.assigned_at, a.started_at,
     a.ended_at, a.cause, a.exit_code, a.signal, a.peak_memory_kib, a.run_seconds, a.reason,
     a.counted, a.node_fault, a.log_bytes, a.log_dropped_bytes, l.stderr, t.uuid, j.uuid,
-    CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END
+    CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END,
+    (
+        SELECT json_group_array(o.hostname) FROM seat AS s JOIN node AS o ON o.id = s.node_id
+        WHERE s.attempt_id = a.id
+    )
 FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
 JOIN job AS j ON j.id = a.job_id
@@ -25,7 +29,7 @@ ORDER BY w.key;
 SELECT a.id, a.number, a.state, n.hostname, a.slot, a.memory_kib, a.assigned_at, a.started_at,
     a.ended_at, a.cause, a.exit_code, a.signal, a.peak_memory_kib, a.run_seconds, a.reason,
     a.counted, a.node_fault, a.log_bytes, a.log_dropped_bytes, NULL, t.uuid, j.uuid,
-    CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END
+    CASE WHEN a.ended_at <= j.logs_removed_at THEN j.logs_removed_at END, '[]'
 FROM json_each(:attempt_ids) AS w
 JOIN attempt AS a ON a.id = w.value
 JOIN task AS t ON t.id = a.task_id

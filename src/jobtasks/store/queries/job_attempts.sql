@@ -1,7 +1,10 @@
 -- attempts_of_job: attempts of a job that began after a given one, in the order in which they began
 SELECT a.id, t.id & 4294967295, t.sequence, t.uuid, a.number, a.state, n.hostname, a.slot,
     a.assigned_at, a.started_at, a.ended_at, a.cause, a.exit_code, a.signal, a.run_seconds,
-    a.log_bytes
+    a.log_bytes, (
+        SELECT json_group_array(o.hostname) FROM seat AS s JOIN node AS o ON o.id = s.node_id
+        WHERE s.attempt_id = a.id
+    )
 FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
 JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
