@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from jobtasks.protocol.messages import Ended, EndKind
 from jobtasks.service import fleet, jobs, nodes, tokens
 from jobtasks.service.context import Context
 from jobtasks.testing.agent import SimulatedAgent
@@ -87,6 +88,27 @@ def test_a_start_looks_at_sizes_not_at_nodes(fleets: tuple[Fleet, Fleet]) -> Non
     few, many = (each.cost_of(start) for each in fleets)
     assert few.statements == many.statements
     assert many.steps - few.steps <= 40 * (MANY - FEW)
+
+
+@pytest.mark.rule("R12", "R16")
+def test_a_failure_counts_nodes_by_their_sizes(fleets: tuple[Fleet, Fleet]) -> None:
+    """Whether there is another node to try: each node is a row, whatever runs there."""
+
+    def cost(each: Fleet) -> Cost:
+        agent = each.agents[-1]
+        (attempt,) = agent.running
+        failed = Ended(attempt, EndKind.EXIT, exit_code=1)
+        message = agent.message(ended=[failed], running=[], free_slots=[])
+
+        def sync(ctx: Context) -> int:
+            return len(nodes.sync(ctx, tokens.identify(ctx, AGENT_TOKEN), message).acknowledged)
+
+        return each.cost_of(sync)
+
+    few, many = cost(fleets[0]), cost(fleets[1])
+    assert (few.result, many.result) == (1, 1)
+    assert few.statements == many.statements
+    assert many.steps - few.steps <= 3 * 40 * (MANY - FEW)
 
 
 @pytest.mark.rule("R12", "R16")

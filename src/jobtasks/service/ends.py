@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from jobtasks.core import placement, retry
+from jobtasks.core import retry
 from jobtasks.core.constraints import Needs
 from jobtasks.core.retry import Again, Cause, GiveUp, Spent
 from jobtasks.core.states import AttemptState, TaskState
@@ -219,9 +219,7 @@ def wait_again(ctx: Context, ledger: Ledger, facts: EndFacts) -> None:
     ctx.tx.run("task_stopped", task_id=facts.task_id, attempt_id=facts.id, now=ctx.now)
     ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.WAITING)
     avoid = _spent(facts).failed_nodes
-    nodes = [node.size for node in fleet.trusted_nodes(ctx)] if avoid else []
-    needs = shapes.decode_needs(facts.needs)
-    avoid_seconds = _avoid_seconds(ctx, nodes, needs, avoid)
+    avoid_seconds = _avoid_seconds(ctx, shapes.decode_needs(facts.needs), avoid)
     _requeue(ctx, ledger, facts, facts.shape_id, 0.0, avoid, avoid_seconds)
 
 
@@ -261,7 +259,6 @@ def _retry(
     reason = ended.reason or _ended_without_verdict(ended, cause)
     failed = Failed(facts.id, facts.job_id, facts.node_id, bool(facts.canary), cause, reason)
     node_fault = suspicion.note_failure(ctx, ledger, failed)
-    nodes = [node.size for node in fleet.trusted_nodes(ctx)]
     if node_fault:
         # Read again: earlier failures of this very task may have been excused with this one.
         known = ctx.tx.value("task_spent", task_id=facts.task_id)
@@ -271,13 +268,13 @@ def _retry(
         )
         reason = f"{reason}; {suspicion.MARK}"
     else:
-        decision = _charged(ctx, facts, ended, spent, needs, cause, nodes)
+        decision = _charged(ctx, facts, ended, spent, needs, cause)
     if isinstance(decision, GiveUp):
         _fail(ctx, ledger, facts, decision.spent, None)
         reason = f"{reason}; not tried again: {decision.reason}"
         state = TaskState.FAILED
     else:
-        _try_again(ctx, ledger, facts, needs, decision, nodes)
+        _try_again(ctx, ledger, facts, needs, decision)
         state = TaskState.WAITING
     _close(ctx, facts, state, ended, cause, reason, counted=not node_fault, node_fault=node_fault)
 
@@ -289,17 +286,17 @@ def _charged(
     spent: Spent,
     needs: Needs,
     cause: Cause,
-    nodes: list[placement.NodeSize],
 ) -> Again | GiveUp:
     """Return what follows from a failure that uses a budget (R14)."""
+    sizes = fleet.trusted_sizes(ctx) if cause is Cause.OUT_OF_MEMORY else []
     return retry.after_failure(
         cause,
         spent,
         node=facts.node_id,
-        nodes_left=_has_other(nodes, needs, {*spent.unable_nodes, facts.node_id}),
+        nodes_left=_has_other(ctx, needs, {*spent.unable_nodes, facts.node_id}),
         max_attempts=needs.max_attempts or None,
         used_memory_kib=max(facts.memory_kib, ended.peak_memory_kib or 0),
-        largest_node_kib=max((node.memory_kib for node in nodes), default=facts.memory_kib),
+        largest_node_kib=max((size.memory_kib for size in sizes), default=facts.memory_kib),
         random=ctx.world.random(),
         settings=ctx.settings,
     )
@@ -311,7 +308,6 @@ def _try_again(
     facts: EndFacts,
     needs: Needs,
     decision: Again,
-    nodes: list[placement.NodeSize],
 ) -> None:
     _bury_children(ctx, ledger, facts)
     ctx.tx.run(
@@ -326,25 +322,20 @@ def _try_again(
     if decision.spent.memory_kib > needs.memory_kib:
         needs = msgspec.structs.replace(needs, memory_kib=decision.spent.memory_kib)
         shape_id = shapes.shape_of(ctx, needs)
-    avoid_seconds = _avoid_seconds(ctx, nodes, needs, decision.avoid_nodes)
+    avoid_seconds = _avoid_seconds(ctx, needs, decision.avoid_nodes)
     _requeue(
         ctx, ledger, facts, shape_id, decision.delay_seconds, decision.avoid_nodes, avoid_seconds
     )
 
 
-def _avoid_seconds(
-    ctx: Context, nodes: list[placement.NodeSize], needs: Needs, avoid: tuple[int, ...]
-) -> float:
+def _avoid_seconds(ctx: Context, needs: Needs, avoid: tuple[int, ...]) -> float:
     """Return how long a task waits for another node; 0 where none exists (R12)."""
-    return ctx.settings.avoid_seconds if _has_other(nodes, needs, set(avoid)) else 0.0
+    return ctx.settings.avoid_seconds if avoid and _has_other(ctx, needs, set(avoid)) else 0.0
 
 
-def _has_other(nodes: list[placement.NodeSize], needs: Needs, tried: set[int]) -> bool:
+def _has_other(ctx: Context, needs: Needs, tried: set[int]) -> bool:
     """Return whether usable nodes outside `tried` could run a task of these needs (R12, R25)."""
-    able = [
-        node for node in nodes if node.id not in tried and placement.is_large_enough(node, needs)
-    ]
-    return len(able) >= needs.nodes
+    return fleet.count_able(ctx, needs, tried) >= needs.nodes
 
 
 def _requeue(

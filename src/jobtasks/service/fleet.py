@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +22,16 @@ class UsableNode(NamedTuple):
     """Whether it takes one task at a time, until one has completed there (R16)."""
     free_slots: int
     free_memory_kib: int
+
+
+class AlikeNodes(NamedTuple):
+    """Nodes of one size."""
+
+    memory_kib: int
+    cores: int
+    scratch_mb: int
+    number: int
+    """How many there are."""
 
 
 class WaitingJob(NamedTuple):
@@ -63,9 +74,27 @@ def usable_sizes(ctx: Context) -> list[NodeSize]:
     return ctx.tx.all(NodeSize, "sizes_usable", now=ctx.now)
 
 
-def trusted_nodes(ctx: Context) -> list[UsableNode]:
-    """Return the nodes that take new work and are not on trial (R16)."""
-    return [node for node in usable_nodes(ctx) if not node.is_on_trial]
+def trusted_sizes(ctx: Context, without: Collection[int] = ()) -> list[AlikeNodes]:
+    """Return the sizes of the nodes that take new work and are not on trial (R16).
+
+    Nodes `without` are left out.
+    """
+    left_out = msgspec.json.encode(without).decode()
+    return ctx.tx.all(AlikeNodes, "sizes_trusted", now=ctx.now, without=left_out)
+
+
+def count_trusted(ctx: Context, without: Collection[int] = ()) -> int:
+    """Return how many nodes take new work and are not on trial, beside those `without`."""
+    return sum(alike.number for alike in trusted_sizes(ctx, without))
+
+
+def count_able(ctx: Context, needs: Needs, without: Collection[int] = ()) -> int:
+    """Return how many of them such a task fits on when they are empty (R12, R25)."""
+    return sum(
+        alike.number
+        for alike in trusted_sizes(ctx, without)
+        if is_large_enough(NodeSize(0, alike.memory_kib, alike.cores, alike.scratch_mb), needs)
+    )
 
 
 def occupancy(ctx: Context, node_id: int) -> list[tuple[int, Occupant]]:
@@ -79,7 +108,7 @@ def occupancy(ctx: Context, node_id: int) -> list[tuple[int, Occupant]]:
 
 def fewer_nodes(ctx: Context) -> None:
     """Some node takes no more work: the last ones must not wait or be waited for (R12, R16)."""
-    if not trusted_nodes(ctx):
+    if not count_trusted(ctx):
         for node_id in ctx.tx.all(int, "nodes_distrusted"):
             trust(ctx, node_id)
     stop_avoiding(ctx)
@@ -93,7 +122,7 @@ def trust(ctx: Context, node_id: int) -> None:
 
 def stop_avoiding(ctx: Context) -> None:
     """Let no task wait for another node where only one takes work, or none (R12)."""
-    if len(trusted_nodes(ctx)) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
+    if count_trusted(ctx) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
         ctx.wake.add("nodes")
 
 

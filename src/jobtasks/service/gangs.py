@@ -76,12 +76,8 @@ def gather(ctx: Context, task_id: int, needs: Needs) -> bool:
 
 
 def _may_gather(ctx: Context, task_id: int, needs: Needs) -> bool:
-    avoided = set(ctx.tx.all(int, "avoided_by_task", task_id=task_id, now=ctx.now))
-    fitting = sum(
-        is_large_enough(node.size, needs) and node.size.id not in avoided
-        for node in fleet.trusted_nodes(ctx)
-    )
-    return sharing.may_gather(fitting, needs)
+    avoided = ctx.tx.all(int, "avoided_by_task", task_id=task_id, now=ctx.now)
+    return sharing.may_gather(fleet.count_able(ctx, needs, avoided), needs)
 
 
 def give_up(ctx: Context) -> None:

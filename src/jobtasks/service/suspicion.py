@@ -79,7 +79,7 @@ def note_failure(ctx: Context, ledger: Ledger, failed: Failed) -> bool:
     row = ctx.tx.one(StandingRow, "node_standing", node_id=failed.node_id)
     assert row is not None
     ledger.successes = {one for one in ledger.successes if one[0] != failed.node_id}
-    is_needed = not any(node.size.id != failed.node_id for node in fleet.trusted_nodes(ctx))
+    is_needed = not fleet.count_trusted(ctx, without=[failed.node_id])
     if row.held_seconds and not is_needed:
         if failed.is_canary:
             _hold(ctx, failed, row, f"the task that tried it out failed too: {failed.reason}")

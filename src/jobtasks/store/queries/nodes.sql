@@ -153,6 +153,13 @@ FROM agent AS a JOIN node AS n ON n.id = a.node_id
 WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
 GROUP BY n.memory_kib, n.cores, n.scratch_mb;
 
+-- sizes_trusted: sizes of such nodes that are not on trial, and how many have each, some left out
+SELECT n.memory_kib, n.cores, n.scratch_mb, count(*)
+FROM agent AS a JOIN node AS n ON n.id = a.node_id
+WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
+AND n.held_seconds = 0 AND n.id NOT IN (SELECT value FROM json_each(:without))
+GROUP BY n.memory_kib, n.cores, n.scratch_mb;
+
 -- agent_add: an agent joins
 INSERT INTO agent (node_id, incarnation, lease_until, joined_at, heard_at)
 VALUES (:node_id, :incarnation, :lease_until, :now, :now);
