@@ -31,6 +31,7 @@ NODE = {
     "on_trial": False,
     "held_until": None,
     "held_reason": None,
+    "kept_for": None,
 }
 SECONDS_MAX = 40.0
 NEVER = threading.Event()
@@ -48,19 +49,21 @@ def test_a_list_of_nodes(jobtasks: Run, named: Any) -> None:
     held = {"held_until": "2030-01-01T00:00:00.500000000Z", "held_reason": "noise"}
     draining = {**NODE, "hostname": "n2", "state": "draining", "draining_reason": "disk", **held}
     tried = {**NODE, "hostname": "n3", "on_trial": True, "held_reason": "4 failed"}
-    items = [NODE, draining, tried]
-    named.says("GET", "/nodes", (200, {"items": items, "limit": 100, "items_available": 3}))
+    kept = {**NODE, "hostname": "n4", "kept_for": "job"}
+    items = [NODE, draining, tried, kept]
+    named.says("GET", "/nodes", (200, {"items": items, "limit": 100, "items_available": 4}))
     ended = jobtasks("node", "list", "--filter", "state!=gone", "--order", "slots desc")
-    first, second, third = (line.split("  ") for line in ended.out.splitlines()[1:])
+    first, second, third, fourth = (line.split("  ") for line in ended.out.splitlines()[1:])
     assert [cell.strip() for cell in first if cell][:5] == [
         *("n1", "live", "3/4", "1.0/4.0", "8"),
     ]
     assert second[-1].strip() == "disk; until 2030-01-01 00:00:00 UTC: noise"
     assert third[-1].strip() == "on trial: 4 failed"
+    assert fourth[-1].strip() == "kept for a job that waits for several nodes"
     query = named.calls[-1].query
     assert json.loads(query["filters"]) == [["state", "!=", "gone"]]
     assert json.loads(query["order"]) == ["slots desc"]
-    assert jobtasks("node", "list", "-o", "id").out == 3 * f"{NODE['uuid']}\n"
+    assert jobtasks("node", "list", "-o", "id").out == 4 * f"{NODE['uuid']}\n"
     assert json.loads(named.calls[-1].query["order"]) == ["hostname", "uuid"]
 
 

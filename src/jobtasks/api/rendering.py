@@ -273,6 +273,7 @@ def render_node(node: NodeRecord) -> dict[str, Any]:
         "held_until": _time(node.held_until),
         "held_reason": node.held_reason,
         "held_by_user_uuid": node.held_by_user_uuid,
+        "kept_for": node.kept_for,
     }
 
 

@@ -45,10 +45,15 @@ def _note(node: Row) -> str | None:
         f"until {until[:19].replace('T', ' ')} UTC" if until else "",
         node["held_reason"] or "",
     ]
-    parts = [node["draining_reason"] or "", ": ".join(filter(None, hold))]
+    kept = KEPT.get(node["kept_for"], "")
+    parts = [node["draining_reason"] or "", ": ".join(filter(None, hold)), kept]
     return "; ".join(filter(None, parts)) or None
 
 
+KEPT = {
+    "job": "kept for a job that waits for several nodes",
+    "gang": "keeps a slot for a task that gathers several nodes",
+}
 COLUMNS: list[Column] = [
     ("node", key("hostname")),
     ("state", key("state")),

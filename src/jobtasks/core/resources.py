@@ -275,6 +275,7 @@ NODES = (
     _datetime("held_until", "server", "ours"),
     _string("held_reason", "server", "ours"),
     _string("held_by_user_uuid", "server", "ours"),
+    _string("kept_for", "server", "ours"),
 )
 
 

@@ -228,6 +228,8 @@ class NodeRecord(NamedTuple):
     held_until: int | None
     held_reason: str | None
     held_by_user_uuid: str | None
+    kept_for: str | None
+    """"job", "gang", or nobody."""
     job_uuid: str | None
     job_owner_uuid: str | None
 

@@ -24,6 +24,10 @@ from jobtasks.testing.simulation.server import Site
 SETTINGS = replace(Settings(), patience_seconds=90.0, delay_seconds_max=20.0, avoid_seconds=30.0)
 FAULT_SECONDS = 150.0
 """How long faults last."""
+PATIENT_SECONDS = 600.0
+"""How long agents go on without a server where only servers have faults: longer than all of them
+together, since an agent that gives up after its patience (R34) has not been lost by an error.
+"""
 CALM_SECONDS_MAX = 1500.0
 """How long after the last fault everything may take to end: liveness."""
 TRACE_LINES = 150
@@ -52,7 +56,10 @@ class World:
         self.oracle = Oracle(self.happenings.note)
         self.network = Network(self.happenings, self.random, self._network_faults())
         self.misfortune = self._misfortune()
-        self.site = Site(self.happenings, self.random, SETTINGS, self.oracle)
+        settings = SETTINGS
+        if kinds is not None:
+            settings = replace(SETTINGS, patience_seconds=PATIENT_SECONDS)
+        self.site = Site(self.happenings, self.random, settings, self.oracle)
         self.nodes = [self._node(f"n{number}") for number in range(self.random.randint(1, 4))]
         self.trees: dict[str, list[int]] = {}
         """The trees of submitted jobs, by their submit_id."""
