@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # One more than cores: half of a test's time it waits for leases and processes.
-WORKERS = $(shell expr $$(nproc) + 1)
+WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
 .PHONY: help setup packages run test check tests lock bench torture vm clean
