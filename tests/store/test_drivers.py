@@ -15,7 +15,7 @@ import pytest
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.store import drivers
-from jobtasks.store.base import Tx
+from jobtasks.store.base import Piece, Tx
 from jobtasks.store.sqlite import SqliteStore
 
 from .test_sqlite import commits_of, put, stored
@@ -41,7 +41,7 @@ class Told:
         brief: bool = True,
         ahead: bool = False,
         work: Callable[[Tx], Any] | None = None,
-    ) -> Any:
+    ) -> Piece:
         """Have a piece store its name, or do `work`."""
 
         def run(tx: Tx) -> Any:
@@ -52,7 +52,9 @@ class Told:
             self.tellers.add(threading.get_ident())
             self.outcomes.append((name, result, problem))
 
-        return self.store.submit(run, tell, brief=brief, ahead=ahead)
+        piece = Piece(run, tell, is_brief=brief)
+        self.store.submit(piece, ahead=ahead)
+        return piece
 
     async def all(self, count: int) -> list[str]:
         """Wait until so many were told; return their names."""
@@ -224,7 +226,7 @@ def test_who_cannot_hear_keeps_it_from_nobody(path: Path, caplog: pytest.LogCapt
         def deaf(result: Any, problem: BaseException | None) -> None:
             raise ValueError("deaf")
 
-        told.store.submit(lambda tx: put(tx, "a"), deaf, brief=True)
+        told.store.submit(Piece(lambda tx: put(tx, "a"), deaf, is_brief=True))
         told.submit("b")
         assert await told.all(1) == ["b"]
         assert stored(path) == ["a", "b"]

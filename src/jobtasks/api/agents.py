@@ -25,8 +25,8 @@ from jobtasks.store.records import AttemptRecord
 
 M = TypeVar("M", Join, Sync, LogChunks)
 WAIT_SECONDS_MAX = 60.0
-BRIEF_ENDS = 16
-"""A sync that reports more is left to the writer's thread."""
+BRIEF_ATTEMPTS = 16
+"""A sync that ends more, or has room for more, is left to the writer's thread."""
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """A sync that reports many ends brings 64 KiB of stderr with each."""
 
@@ -65,7 +65,7 @@ class Agents:
                 request,
                 lambda ctx, caller: nodes.sync(ctx, caller, message),
                 seat,
-                brief=len(message.ended) <= BRIEF_ENDS and not message.leaving,
+                brief=is_brief(message),
             )
             if not message.leaving:
                 orders = await self._held(request, message, orders, seat, arrived)
@@ -103,7 +103,7 @@ class Agents:
 
         seats = self.edge.hub.seats
         seats.looks(seat)
-        orders, is_left = await self.edge.write_ahead(request, poll, seat, brief=True)
+        orders, is_left = await self.edge.write_ahead(request, poll, seat, brief=is_brief(message))
         seats.has_looked(seat, work_is_left=is_left)
         return orders
 
@@ -152,6 +152,12 @@ def seat_of(hub: Hub, message: Sync) -> AbstractContextManager[Seat]:
         attempts=[alive.attempt for alive in message.running],
         wants_work=bool(message.free_slots),
     )
+
+
+def is_brief(message: Sync) -> bool:
+    """Return whether a sync takes a few dozen statements at most (`Piece.is_brief`)."""
+    ends = len(message.ended) + len(message.refused) + len(message.unknown)
+    return max(ends, len(message.free_slots)) <= BRIEF_ATTEMPTS and not message.leaving
 
 
 def says_something(orders: Orders) -> bool:

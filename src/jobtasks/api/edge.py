@@ -25,7 +25,7 @@ from jobtasks.service import access, events, repeats, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.service.idempotency import Name
 from jobtasks.service.repeats import RequestName
-from jobtasks.store.base import ServedStore, Tx
+from jobtasks.store.base import Piece, ServedStore, Tx
 from jobtasks.store.pause import Pause
 
 T = TypeVar("T")
@@ -173,8 +173,7 @@ class Edge:
     async def write(self, request: Request, work: Work[T], *, brief: bool = False) -> T:
         """Run `work` in a writing transaction, if it is its turn in time; then wake whom it says.
 
-        A rehearsal is undone before anybody sees it. What takes a few dozen statements at most,
-        whatever is in the database, is `brief`.
+        A rehearsal is undone before anybody sees it. `brief`: see `Piece.is_brief`.
         """
         admit, in_turn = self._admission(request), self._in_turn()
 
@@ -256,10 +255,11 @@ class Edge:
         """
         if uuid not in self._noting:
             self._noting.add(uuid)
-            self.store.submit(
+            note = Piece(
                 lambda tx: tokens.note_use(Context(tx, self._clock(), self.world), uuid),
                 lambda _, problem: self._noting.discard(uuid),
             )
+            self.store.submit(note)
 
     async def commit(
         self,
@@ -295,7 +295,8 @@ class Edge:
             else:
                 outcome.set_exception(problem)
 
-        piece = self.store.submit(run, tell, ahead=ahead, brief=brief)
+        piece = Piece(run, tell, is_brief=brief)
+        self.store.submit(piece, ahead=ahead)
         try:
             return await outcome
         except asyncio.CancelledError:

@@ -88,6 +88,8 @@ class Piece:
         self.tell = tell
         """Takes what `work` returned and None, or None and what went wrong."""
         self.is_brief = is_brief
+        """It takes a few dozen statements at most, whatever is in the database: the loop itself may
+        run it."""
         self.is_withdrawn = False
 
     def withdraw(self) -> None:
@@ -136,18 +138,9 @@ class Store(Protocol):
 class ServedStore(Store, Protocol):
     """A store that an event loop works with."""
 
-    def submit(
-        self,
-        work: Callable[[Tx], T],
-        tell: Callable[[T, BaseException | None], None],
-        /,
-        *,
-        ahead: bool = False,
-        brief: bool = False,
-    ) -> Piece:
-        """Do as `write` does, and tell what came of it: the attached loop does, or a thread.
-
-        What is `brief`, a few dozen statements at most, may be run by the loop itself.
+    def submit(self, piece: Piece, /, *, ahead: bool = False) -> None:
+        """Do with a piece's work as `write` does, and tell what came of it: the attached loop
+        does, or a thread.
         """
         ...
 
@@ -179,5 +172,5 @@ def waited_for(store: ServedStore, work: Callable[[Tx], T], *, ahead: bool) -> F
         else:
             future.set_exception(problem)
 
-    store.submit(begin, tell, ahead=ahead)
+    store.submit(Piece(begin, tell), ahead=ahead)
     return future

@@ -103,6 +103,7 @@ class LoopDriver:
             piece = self._lines.take()
             assert piece is not None
             tell(write_group(self._writer, self._lines, piece))
+        # For a turn that the loop has still to take.
         self._is_busy = True
 
     def _turn(self) -> None:

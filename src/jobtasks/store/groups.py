@@ -53,7 +53,6 @@ class Writer:
         self._pause = pause
         self.committed: Callable[[float, int], None] = _nobody_counts
         self._outcomes: list[Outcome] = []
-        self._withdrawn: list[Piece] = []
         self._lost = ""
         """Why nothing of the group will be stored; "" as long as it may."""
         self._failures = 0
@@ -61,14 +60,14 @@ class Writer:
     @property
     def is_full(self) -> bool:
         """Whether the group takes no further piece."""
-        return bool(self._lost) or len(self._outcomes) + len(self._withdrawn) >= GROUP_MAX
+        return bool(self._lost) or len(self._outcomes) >= GROUP_MAX
 
     def begin(self, *, wait: bool) -> bool:
         """Begin a group; return False when others have the database, and it is not to `wait`.
 
         After a pause it must wait: whether there is room again is asked of the disk.
         """
-        self._outcomes, self._withdrawn, self._lost = [], [], ""
+        self._outcomes, self._lost = [], ""
         self._failures = self._pause.failures
         if self._pause.reason:
             if not wait:
@@ -93,7 +92,6 @@ class Writer:
     def run(self, piece: Piece) -> None:
         """Run one piece, unless nobody waits for it any more."""
         if piece.is_withdrawn:
-            self._withdrawn.append(piece)
             return
         result, problem = None, None
         if not self._lost:

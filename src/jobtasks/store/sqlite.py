@@ -110,26 +110,16 @@ class SqliteStore:
         """Call `committed` after every commit."""
         self._writer.committed = committed
 
-    def submit(
-        self,
-        work: Callable[[Tx], T],
-        tell: Callable[[T, BaseException | None], None],
-        /,
-        *,
-        ahead: bool = False,
-        brief: bool = False,
-    ) -> Piece:
-        """Run `work` in a savepoint of the next group; tell when the group is on disk."""
-        piece = Piece(work, tell, is_brief=brief)
+    def submit(self, piece: Piece, /, *, ahead: bool = False) -> None:
+        """Run a piece in a savepoint of the next group; tell when the group is on disk."""
         with self._accepting:
             if not self._closed:
                 if self._between_drivers is None:
                     self._driver.put(piece, ahead=ahead)
                 else:
                     self._between_drivers.append((piece, ahead))
-                return piece
+                return
         piece.tell(None, Unavailable("The server is ending."))
-        return piece
 
     def write(self, work: Callable[[Tx], T], /, *, ahead: bool = False) -> Future[T]:
         """Do the same for who waits in a thread."""
