@@ -288,7 +288,10 @@ def _charged(
     cause: Cause,
 ) -> Again | GiveUp:
     """Return what follows from a failure that uses a budget (R14)."""
-    sizes = fleet.trusted_sizes(ctx) if cause is Cause.OUT_OF_MEMORY else []
+    largest_kib = facts.memory_kib
+    if cause is Cause.OUT_OF_MEMORY:
+        sizes = [alike.size.memory_kib for alike in fleet.alike_nodes(ctx)]
+        largest_kib = max(sizes, default=largest_kib)
     return retry.after_failure(
         cause,
         spent,
@@ -296,7 +299,7 @@ def _charged(
         nodes_left=_has_other(ctx, needs, {*spent.unable_nodes, facts.node_id}),
         max_attempts=needs.max_attempts or None,
         used_memory_kib=max(facts.memory_kib, ended.peak_memory_kib or 0),
-        largest_node_kib=max((size.memory_kib for size in sizes), default=facts.memory_kib),
+        largest_node_kib=largest_kib,
         random=ctx.world.random(),
         settings=ctx.settings,
     )

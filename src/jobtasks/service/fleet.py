@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -27,9 +28,8 @@ class UsableNode(NamedTuple):
 class AlikeNodes(NamedTuple):
     """Nodes of one size."""
 
-    memory_kib: int
-    cores: int
-    scratch_mb: int
+    size: NodeSize
+    """That of one of them."""
     number: int
     """How many there are."""
 
@@ -69,32 +69,37 @@ def _usable_node(
     return UsableNode(size, bool(is_on_trial), slots - live_attempts, memory_kib - reserved_kib)
 
 
-def usable_sizes(ctx: Context) -> list[NodeSize]:
-    """Return one of each size of the nodes that take new work: a thousand alike are one row."""
-    return ctx.tx.all(NodeSize, "sizes_usable", now=ctx.now)
+def alike_nodes(
+    ctx: Context, *, on_trial: bool = False, without: Collection[int] = ()
+) -> list[AlikeNodes]:
+    """Return the nodes that take new work by their sizes: a thousand alike are one row.
 
-
-def trusted_sizes(ctx: Context, without: Collection[int] = ()) -> list[AlikeNodes]:
-    """Return the sizes of the nodes that take new work and are not on trial (R16).
-
-    Nodes `without` are left out.
+    Those on trial (R16) are among them when `on_trial` says so; those `without` are not.
     """
-    left_out = msgspec.json.encode(without).decode()
-    return ctx.tx.all(AlikeNodes, "sizes_trusted", now=ctx.now, without=left_out)
+
+    def alike(
+        node_id: int, memory_kib: int, cores: int, scratch_mb: int, number: int
+    ) -> AlikeNodes:
+        return AlikeNodes(NodeSize(node_id, memory_kib, cores, scratch_mb), number)
+
+    return ctx.tx.all(
+        alike,
+        "nodes_alike",
+        now=ctx.now,
+        held_seconds_max=math.inf if on_trial else 0.0,
+        without=msgspec.json.encode(without).decode(),
+    )
 
 
 def count_trusted(ctx: Context, without: Collection[int] = ()) -> int:
     """Return how many nodes take new work and are not on trial, beside those `without`."""
-    return sum(alike.number for alike in trusted_sizes(ctx, without))
+    return sum(alike.number for alike in alike_nodes(ctx, without=without))
 
 
 def count_able(ctx: Context, needs: Needs, without: Collection[int] = ()) -> int:
-    """Return how many of them such a task fits on when they are empty (R12, R25)."""
-    return sum(
-        alike.number
-        for alike in trusted_sizes(ctx, without)
-        if is_large_enough(NodeSize(0, alike.memory_kib, alike.cores, alike.scratch_mb), needs)
-    )
+    """Return how many of the same nodes are large enough for such a task (R12, R25)."""
+    found = alike_nodes(ctx, without=without)
+    return sum(alike.number for alike in found if is_large_enough(alike.size, needs))
 
 
 def occupancy(ctx: Context, node_id: int) -> list[tuple[int, Occupant]]:

@@ -9,7 +9,7 @@ from jobtasks.core import resources, states
 from jobtasks.core.constraints import Constraints
 from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.identifiers import task_id
-from jobtasks.core.placement import NodeSize, is_large_enough
+from jobtasks.core.placement import is_large_enough
 from jobtasks.core.reuse import Reuse
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import (
@@ -269,15 +269,15 @@ def start_queued(ctx: Context) -> None:
     """
     waiting: list[fleet.WaitingJob] = []
     nodes: list[fleet.UsableNode] | None = None
-    sizes: list[NodeSize] | None = None
+    alike: list[fleet.AlikeNodes] | None = None
     for job in _queued(ctx):
-        sizes = fleet.usable_sizes(ctx) if sizes is None else sizes
-        if not sizes:
+        alike = fleet.alike_nodes(ctx, on_trial=True) if alike is None else alike
+        if not alike:
             break
         min_nodes = shapes.job_constraints(job.runtime_constraints).min_nodes or 1
         needs = shapes.needs_of_job(job.runtime_constraints)
         if min_nodes == 1:
-            may_start = any(is_large_enough(size, needs) for size in sizes)
+            may_start = any(is_large_enough(one.size, needs) for one in alike)
         else:
             nodes = fleet.usable_nodes(ctx) if nodes is None else nodes
             may_start = fleet.is_enough_free(nodes, needs, min_nodes)

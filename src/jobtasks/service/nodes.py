@@ -154,8 +154,7 @@ def _size_of(message: Join) -> dict[str, Any]:
 
 def _settle_predecessor(ctx: Context, node_id: int, agent_id: int, message: Join) -> None:
     ledger = Ledger(ctx)
-    for ended in message.ended:
-        ends.record_end(ctx, ledger, ended, node_id)
+    ends.record_ends(ctx, ledger, message.ended, node_id)
     going_on = {alive.attempt for alive in message.running}
     for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
         if attempt.id not in going_on:
@@ -260,9 +259,11 @@ def _orders(ctx: Context, node: ServedNode, message: Sync) -> Orders:
         )
         ctx.measured.append(("claim_seconds", "", time.perf_counter() - began))
         ledger.flush()
-    starts = ctx.tx.all(AssignmentRow, "assignments_of_node", node_id=node.id) if to_start else []
-    starts = [row for row in starts if row.attempt not in named]
-    return _compose(ctx, node, message, starts, {attempt.id: attempt for attempt in live})
+    starts: list[AssignmentRow] = []
+    if to_start:
+        assigned = ctx.tx.all(AssignmentRow, "assignments_of_node", node_id=node.id)
+        starts = [row for row in assigned if row.attempt not in named]
+    return _compose(ctx, node, message, starts, live, named)
 
 
 def _open_slots(ctx: Context, node: ServedNode, free: list[int]) -> list[int]:
@@ -309,16 +310,16 @@ def _compose(
     node: ServedNode,
     message: Sync,
     starts: list[AssignmentRow],
-    known: dict[int, LiveAttempt],
+    live: list[LiveAttempt],
+    named: set[int],
 ) -> Orders:
-    named = {alive.attempt for alive in message.running}
     orders = Orders(message.number)
     orders.start = [_assignment(ctx, node, row) for row in starts]
     orders.jobs = _briefs(ctx, starts, set(message.jobs_known))
-    orders.stop = _stops(known.values(), named)
+    orders.stop = _stops(live, named)
     orders.ask = [
         attempt.id
-        for attempt in known.values()
+        for attempt in live
         if attempt.id not in named
         and (attempt.state != AttemptState.ASSIGNED or attempt.stop is not None)
     ]
@@ -328,16 +329,15 @@ def _compose(
     return orders
 
 
-def _stops(known: Iterable[LiveAttempt], named: set[int]) -> list[Stop]:
-    live = {attempt.id: attempt for attempt in known}
+def _stops(live: list[LiveAttempt], named: set[int]) -> list[Stop]:
     ordered = [
         Stop(attempt.id, attempt.stop)
-        for attempt in live.values()
+        for attempt in live
         if attempt.stop is not None and attempt.id in named
     ]
     strangers = [
         Stop(attempt_id, "it is not on record as running", discard=True)
-        for attempt_id in sorted(named - live.keys())
+        for attempt_id in sorted(named - {attempt.id for attempt in live})
     ]
     return ordered + strangers
 

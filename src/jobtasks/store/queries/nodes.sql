@@ -147,17 +147,11 @@ FROM agent AS a JOIN node AS n ON n.id = a.node_id JOIN node_use AS u ON u.node_
 WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
 ORDER BY n.id;
 
--- sizes_usable: of each size of such nodes one
-SELECT min(n.id), n.memory_kib, n.cores, n.scratch_mb
+-- nodes_alike: such nodes by their sizes, one of each and how many there are; some left out
+SELECT min(n.id), n.memory_kib, n.cores, n.scratch_mb, count(*)
 FROM agent AS a JOIN node AS n ON n.id = a.node_id
 WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
-GROUP BY n.memory_kib, n.cores, n.scratch_mb;
-
--- sizes_trusted: sizes of such nodes that are not on trial, and how many have each, some left out
-SELECT n.memory_kib, n.cores, n.scratch_mb, count(*)
-FROM agent AS a JOIN node AS n ON n.id = a.node_id
-WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
-AND n.held_seconds = 0 AND n.id NOT IN (SELECT value FROM json_each(:without))
+AND n.held_seconds <= :held_seconds_max AND n.id NOT IN (SELECT value FROM json_each(:without))
 GROUP BY n.memory_kib, n.cores, n.scratch_mb;
 
 -- agent_add: an agent joins
