@@ -128,16 +128,10 @@ def test_no_node(start: Start) -> None:
 @pytest.mark.rule("R30")
 def test_no_node_is_large_enough(served: Asked, act: Act) -> None:
     """Said within a second of the submission; `job show` says it in a line."""
-    took = []
-    for _ in range(3):
-        begun = time.monotonic()
-        job = act([["complete"]], **HUGE, colour="blue")
-        # The first who asks is told.
-        first = served.api.get(f"/jobs/{job.uuid}/explain")["reasons"][0]
-        assert first["code"] == "too_large"
-        took.append(time.monotonic() - begun)
-    # Whoever is slower now and then has had to wait for the machine.
-    assert min(took) < 1
+    begun = time.monotonic()
+    job = act([["complete"]], **HUGE, colour="blue")
+    first = served.api.get(f"/jobs/{job.uuid}/explain")["reasons"][0]
+    assert time.monotonic() - begun < 1
     found = explained(served, "job", job.uuid)
     assert list(found) == ["too_large", "unknown_constraints"]
     assert found["too_large"] == first
