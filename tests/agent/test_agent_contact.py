@@ -205,7 +205,9 @@ def test_term_drains(server: FakeServer, launch: Launch) -> None:
     # As long as the second holds out the third must have been ordered and refused.
     server.joined.grace_seconds = 2.0
     keeper = launch(module=KEEPER)
-    server.start(1, "sh", "-c", "trap 'echo bye; exit 6' TERM; echo set; sleep 1000 & wait")
+    server.start(
+        1, "sh", "-c", "trap 'echo bye; exit 6' TERM; echo set; sleep 1000 & while :; do wait; done"
+    )
     server.start(2, "sh", "-c", "trap '' TERM; echo set; while :; do sleep 1000; done", slot=2)
     server.wait_said(1, "set")
     server.wait_said(2, "set")

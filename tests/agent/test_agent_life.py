@@ -203,7 +203,12 @@ def test_stop_is_term_then_kill(server: FakeServer, launch: Launch) -> None:
     # What the first does with TERM takes two processes' turns on a machine that is busy.
     server.joined.grace_seconds = 2.0
     wait_joined(server, launch())
-    server.start(1, "sh", "-c", "trap 'echo got it; exit 5' TERM; echo set; sleep 1000 & wait")
+    server.start(
+        1,
+        "sh",
+        "-c",
+        "trap 'echo got it; exit 5' TERM; echo set; sleep 1000 & while :; do wait; done",
+    )
     server.start(2, "sh", "-c", "trap '' TERM; echo set; while :; do sleep 1000; done", slot=2)
     server.wait_said(1, "set")
     server.wait_said(2, "set")
