@@ -28,6 +28,8 @@ from jobtasks.store.statements import load_migrations, load_statements
 T = TypeVar("T")
 AHEAD_BYTES_MAX = 64 * 1024 * 1024
 """To what the write-ahead log is cut when it begins anew; one large write may make it longer."""
+CHECKPOINT_PAGES = 4096
+"""So many pages (16 MiB) ahead are written back together: most have changed many times by then."""
 CHECKPOINTS_MAX = 20
 CHECKPOINT_SECONDS = 0.1
 """Between two tries to empty it at once; writers that never pause do so by and by."""
@@ -209,7 +211,10 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {AHEAD_BYTES_MAX}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             connection.execute("PRAGMA cache_size = -65536")
+            # Else what a savepoint would restore goes through a file of its own.
+            connection.execute("PRAGMA temp_store = MEMORY")
         except BaseException:
             connection.close()
             raise
