@@ -10,7 +10,8 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -19,15 +20,17 @@ from hypothesis import strategies as st
 
 from jobtasks.core import placement
 from jobtasks.core.constraints import Needs, needs_of, parse_job, parse_task
+from jobtasks.core.errors import JobTasksError
 from jobtasks.core.placement import NodeSize, Occupant, Room, RunningJob, WaitingTask
 from jobtasks.core.retry import Spent
 from jobtasks.core.settings import Settings
 from jobtasks.protocol.messages import Assignment, EndKind
-from jobtasks.service import jobs, tasks
+from jobtasks.service import jobs, lanes, nodes, tasks
+from jobtasks.service.context import Caller, Context
 from jobtasks.store.base import Tx
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.counters import counter_problems
-from jobtasks.testing.service import ADMIN_TOKEN, SCRIPT, LocalService
+from jobtasks.testing.service import ADMIN_TOKEN, AGENT_TOKEN, SCRIPT, LocalService
 
 T = TypeVar("T")
 JOBS_MIN = 2000
@@ -65,8 +68,26 @@ SUSPICIOUS = Settings(suspect_attempts=0, hold_seconds=2.0)
 """Nodes are held more often than by default, and not for long (R16)."""
 SECONDS = [0.3, 1.5, 4.0, 310.0]
 PRIORITIES = [0, 0, 0, 5, -1]
-WANTED = ("claims", "tasks", "creates", "retries", "deletes", "priorities")
+WANTED = (
+    "claims",
+    "tasks",
+    "creates",
+    "retries",
+    "deletes",
+    "priorities",
+    "few",
+    "many",
+    "ends told with a claim",
+)
 seen: Counter[str] = Counter()
+
+
+class Seen(JobTasksError):
+    """Undoes a transaction that was only to be looked into."""
+
+    def __init__(self, uuids: list[str]) -> None:
+        super().__init__("only a look")
+        self.uuids = uuids
 
 
 class Scenario:
@@ -94,7 +115,13 @@ class Scenario:
         return among[self.number(len(among))]
 
     def run(self) -> None:
-        """Act until the decisions are used up."""
+        """Act until the decisions are used up; lanes are few, or read as if they were many."""
+        few = self.choose([lanes.FEW, 0])
+        seen["few" if few else "many"] += 1
+        with patch.object(lanes, "FEW", few):
+            self._act()
+
+    def _act(self) -> None:
         acts = [self.claim] * 5 + [self.end] * 5 + [self.wait] * 2
         acts += [self.create, self.delete, self.start_again, self.outrank]
         with suppress(StopIteration):
@@ -125,13 +152,19 @@ class Scenario:
         return [(agent, one) for agent in self.agents for one in agent.running.values()]
 
     def claim(self) -> None:
-        """Let one node fill some slots; compare with the oracle, to the order."""
+        """Let one node fill some slots; compare with the oracle, to the order.
+
+        What has ended meanwhile may be told in the same sync: it counts before the claim.
+        """
         agent = self.choose(self.agents)
-        slots = agent.free_slots[: 1 + self.number(agent.slots)]
         self.service.tick()
+        while agent.running and self.number(2):
+            self.end_one(agent, self.choose(list(agent.running.values())), sync=False)
+            seen["ends told with a claim"] += 1
+        slots = agent.free_slots[: 1 + self.number(agent.slots)]
         if not slots:
             return
-        expected = self.service.write(lambda tx: self.expected(tx, agent, len(slots)))
+        expected = self.expected(agent, len(slots))
         known = set(agent.running)
         orders = agent.sync(free_slots=slots)
         new = [one for one in orders.start if one.attempt not in known]
@@ -141,7 +174,19 @@ class Scenario:
         seen["tasks"] += len(new)
         seen["attempts after the first"] += sum(one.number > 1 for one in new)
 
-    def expected(self, tx: Tx, agent: SimulatedAgent, slots: int) -> list[str]:
+    def expected(self, agent: SimulatedAgent, slots: int) -> list[str]:
+        """Return the UUIDs that the pure claim takes, once the agent's ends are on record."""
+        message = agent.message(free_slots=[])
+
+        def look(ctx: Context, caller: Caller) -> NoReturn:
+            nodes.sync(ctx, caller, message)
+            raise Seen(self.chosen(ctx.tx, agent, slots))
+
+        with pytest.raises(Seen) as found:
+            self.service.as_token(AGENT_TOKEN, look)
+        return found.value.uuids
+
+    def chosen(self, tx: Tx, agent: SimulatedAgent, slots: int) -> list[str]:
         """Return the UUIDs that the pure claim takes."""
         now = self.service.clock.now
         slots = min(slots, slots_open(tx, agent.node, now))
@@ -171,11 +216,14 @@ class Scenario:
             return
         if self.number(2):
             self.create()
-        agent, one = self.choose(alive)
+        self.end_one(*self.choose(alive), sync=True)
+
+    def end_one(self, agent: SimulatedAgent, one: Assignment, *, sync: bool) -> None:
+        """End an attempt in one of all ways; it is told at once with `sync`."""
         success, kind, exit_code = self.choose(ENDS)
         if success is not None:
             agent.write(one, success=success)
-        agent.end(one, kind, exit_code, peak_memory_kib=200)
+        agent.end(one, kind, exit_code, sync=sync, peak_memory_kib=200)
 
     def wait(self) -> None:
         """Let time pass, all nodes being heard."""

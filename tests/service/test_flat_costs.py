@@ -15,7 +15,7 @@ import pytest
 
 from jobtasks.core.placement import NodeSize
 from jobtasks.protocol.messages import Assignment, Ended, EndKind
-from jobtasks.service import jobs, tick
+from jobtasks.service import fleet, jobs, tick
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ends import record_end
@@ -30,6 +30,8 @@ FEW = 1000
 SLOTS = 16
 CALL_MAX = 100_000
 BLOCKED_JOBS = 10_000
+READING_ON = 4
+"""Statements: shapes, owners, and the lanes of one."""
 TOO_LARGE = {"runtime_constraints": {"min_ram_per_task": 2_000_000}}
 NODE = NodeSize(1, 1_000_000, 64, 1000)
 
@@ -46,7 +48,7 @@ class Prepared(NamedTuple):
 def claim_all(ctx: Context) -> int:
     """Claim for the free slots of the node, and settle the counters, as a sync does."""
     ledger = Ledger(ctx)
-    claimed = claim(ctx, ledger, NODE, 1, list(range(1, SLOTS + 1)))
+    claimed = claim(ctx, ledger, NODE, 1, range(1, SLOTS + 1), fleet.taken_slots(ctx, NODE.id))
     ledger.flush()
     return len(claimed)
 
@@ -129,13 +131,15 @@ def test_a_claim_costs_the_same(costs: dict[tuple[str, str], Cost], name: str) -
     """Of 16 tasks: among 1,000 and 300,000 waiting ones, among such as do not fit, among 10,000
     jobs that do not fit: as many statements, nearly as many steps and pages.
 
-    Where some do not fit the job has two lanes, which both follow its turn.
+    Where some do not fit the job has two lanes, which both follow its turn. Beside many jobs the
+    lanes are read as far as turns are taken, after the try to read all.
     """
     few, other = costs["claim", "few"], costs["claim", name]
     assert (few.result, other.result) == (SLOTS, SLOTS)
-    assert other.statements == few.statements
+    reads_on = name == "blocked"
+    assert other.statements == few.statements + (READING_ON if reads_on else 0)
     assert other.changes == few.changes + (name != "many")
-    assert other.steps <= few.steps * 1.05
+    assert other.steps <= few.steps * (1.25 if reads_on else 1.05)
     assert other.pages <= few.pages + 20
 
 

@@ -7,7 +7,7 @@ from itertools import repeat
 import pytest
 
 from jobtasks.core.settings import Settings
-from jobtasks.service import explain, jobs
+from jobtasks.service import explain, jobs, lanes
 from jobtasks.store.records import JobRecord
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.service import ADMIN_TOKEN, SCRIPT, LocalService
@@ -47,6 +47,14 @@ def end_all(agent: SimulatedAgent) -> None:
         agent.complete(assignment)
 
 
+def end_some(agent: SimulatedAgent, job: JobRecord, count: int) -> None:
+    """Complete so many tasks of a job; they are told with the next claim."""
+    running = [one for one in agent.running.values() if one.job == job.uuid]
+    for assignment in running[:count]:
+        agent.write(assignment, success=True)
+        agent.end(assignment, sync=False)
+
+
 @pytest.fixture
 def wide(service: LocalService) -> SimulatedAgent:
     """A node of twelve slots."""
@@ -69,6 +77,31 @@ def test_users_have_as_many_slots(service: LocalService, wide: SimulatedAgent) -
     ada, bob = service.new_user("ada"), service.new_user("bob")
     found = wide_jobs(service, (ada, 0), (ada, 0), (ada, 0), (bob, 0))
     assert slots_of(wide, *found) == [2, 2, 2, 6]
+
+
+@pytest.mark.parametrize("owners", [1, 2])
+@pytest.mark.parametrize("few", [lanes.FEW, 0])
+def test_what_has_ended_in_the_same_sync_counts(
+    service: LocalService,
+    wide: SimulatedAgent,
+    monkeypatch: pytest.MonkeyPatch,
+    owners: int,
+    few: int,
+) -> None:
+    """The job, or the user, whose tasks have just ended has fewer slots, and the next turns."""
+    monkeypatch.setattr(lanes, "FEW", few)
+    tokens = [ADMIN_TOKEN, service.new_user("ada") if owners == 2 else ADMIN_TOKEN]
+    found = wide_jobs(service, *((token, 0) for token in tokens))
+    assert slots_of(wide, *found) == [6, 6]
+    end_some(wide, found[1], 5)
+    assert slots_of(wide, *found) == [6, 6]
+    end_some(wide, found[0], 4)
+    wide.take(free_slots=wide.free_slots[:3])
+    assert slots_of(wide, *found) == [6, 6]
+    end_some(wide, found[0], 3)
+    wide.take(free_slots=wide.free_slots[:2])
+    running = [one.job for one in wide.running.values()]
+    assert [running.count(job.uuid) for job in found] == [5, 6]
 
 
 def test_slots_on_other_nodes_count(service: LocalService, wide: SimulatedAgent) -> None:

@@ -15,18 +15,14 @@ from jobtasks.core.constraints import Needs
 from jobtasks.core.identifiers import attempt_token, token_hash
 from jobtasks.core.placement import NodeSize, Occupant, Room, is_large_enough
 from jobtasks.core.states import TaskState
-from jobtasks.service import events, fleet, gangs, shapes
+from jobtasks.service import events, gangs
+from jobtasks.service import lanes as live_lanes
 from jobtasks.service.context import Context
+from jobtasks.service.fleet import TakenSlot
 from jobtasks.service.gangs import Seat
+from jobtasks.service.lanes import Contender, FewLanes, Lane, ManyLanes, Shape
 from jobtasks.service.ledger import Ledger
-from jobtasks.service.turns import Contender, Lane, Turns
-
-
-class Shape(NamedTuple):
-    """A distinct set of needs."""
-
-    id: int
-    needs: Needs
+from jobtasks.service.turns import Turns
 
 
 class Head(NamedTuple):
@@ -83,23 +79,24 @@ def claim(
     ledger: Ledger,
     node: NodeSize,
     agent_id: int,
-    slots: list[int],
+    slots: Sequence[int],
+    taken: Sequence[TakenSlot],
     *,
     is_trial: bool = False,
 ) -> list[Claimed]:
     """Give the node's free `slots` to waiting tasks; return them with their attempts.
 
-    `is_trial` says that these try the node out (R16). Counters move in `ledger`; the caller
-    flushes it.
+    `taken` are its slots that are not free. `is_trial` says that these try the node out (R16).
+    Counters move in `ledger`, which is taken as it is and may be flushed; the caller flushes what
+    is left.
     """
-    live = _live_shapes(ctx)
+    lanes = live_lanes.read(ctx, ledger)
+    live = lanes.shapes()
     if not live:
         return []
-    occupancy = fleet.occupancy(ctx, node.id)
-    taken = {slot for slot, _ in occupancy}
-    room = Room(node, [occupant for _, occupant in occupancy])
-    filling = Filling(ctx, room, [slot for slot in slots if slot not in taken], is_trial)
-    filling.fill(live)
+    room = Room(node, [one.occupant for one in taken])
+    filling = Filling(ctx, room, list(slots), is_trial)
+    filling.fill(live, lanes)
     return _store(ctx, ledger, Place(node.id, agent_id, is_trial), filling.chosen)
 
 
@@ -116,13 +113,13 @@ class Filling:
         self._waiting: dict[int, Iterator[Candidate]] = {}
         self._someone_gathers = is_trial
 
-    def fill(self, live: list[Shape]) -> None:
+    def fill(self, live: list[Shape], lanes: FewLanes | ManyLanes) -> None:
         """Choose tasks of these shapes: first the gang that gathers, then by turns (R18, R25)."""
         if any(shape.needs.nodes > 1 for shape in live):
             self._serve_gang()
         self._needs = {shape.id: shape.needs for shape in live if self._is_open(shape.needs)}
         # One more than can be taken: a page that is not full tells that nothing follows.
-        turns = Turns(self._ctx, list(self._needs), len(self._slots) + 1)
+        turns = Turns(lanes.ready(self._needs.keys(), len(self._slots) + 1))
         while self._slots and (job := turns.next()) is not None:
             task = self._next(job)
             if task is not None:
@@ -189,25 +186,25 @@ class Filling:
         return heapq.merge(*runs)
 
 
-def _live_shapes(ctx: Context) -> list[Shape]:
-    def shape(shape_id: int, needs: str) -> Shape:
-        return Shape(shape_id, shapes.decode_needs(needs))
-
-    return ctx.tx.all(shape, "shapes_live")
-
-
 def _due(ctx: Context, lane: Lane, node_id: int, limit: int) -> list[Candidate]:
+    if not lane.has_due:
+        return []
+
     def candidate(*columns: Any) -> Candidate:
         return Candidate._make((*columns, lane.shape_id, lane.sequence, None))
 
     return ctx.tx.all(
-        candidate, "tasks_due", **lane._asdict(), node_id=node_id, now=ctx.now, limit=limit
+        candidate, "tasks_due", **_key(lane), node_id=node_id, now=ctx.now, limit=limit
     )
+
+
+def _key(lane: Lane) -> dict[str, int]:
+    return {"job_id": lane.job_id, "sequence": lane.sequence, "shape_id": lane.shape_id}
 
 
 def _fresh(ctx: Context, lane: Lane, limit: int) -> list[Candidate]:
     """Return the first tasks of a lane that were never claimed, over all its batches."""
-    heads = ctx.tx.all(Head, "batch_heads", **lane._asdict(), limit=limit)
+    heads = ctx.tx.all(Head, "batch_heads", **_key(lane), limit=limit)
     found: list[Candidate] = []
     for head in heads:
         if len(found) >= limit and found[limit - 1].id < head.task_id:

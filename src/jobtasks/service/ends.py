@@ -75,11 +75,13 @@ def record_ends(ctx: Context, ledger: Ledger, ends: Sequence[Ended], node_id: in
     for ended in ends:
         if not all_completed:
             # What has not completed may have changed what is known of the others.
+            ledger.write_ended()
             known = facts_of(ctx, [ended.attempt])
         facts = known.pop(ended.attempt, None)
         if facts is None or facts.node_id != node_id or facts.state == AttemptState.ENDED:
             continue
         all_completed = _record(ctx, ledger, facts, ended) and all_completed
+    ledger.write_ended()
     return all_completed
 
 
@@ -139,21 +141,24 @@ def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> bool
     needs = shapes.decode_needs(facts.needs)
     progress, success = _record_of(facts, ended, needs, spent)
     verdict = judge(progress, success)
+    if verdict is not Verdict.COMPLETE:
+        # What follows may look at what has ended before.
+        ledger.write_ended()
     cause = retry.cause_of(ended.kind, ended.exit_code)
     was_stopped = cause in retry.STOPS or facts.stop is not None
     if verdict is Verdict.TEMPORARY and was_stopped:
         wait_again(ctx, ledger, facts)
-        _close(ctx, facts, TaskState.WAITING, ended, cause, ended.reason, counted=False)
+        _close(ctx, ledger, facts, TaskState.WAITING, ended, cause, ended.reason, counted=False)
     elif verdict is Verdict.COMPLETE:
         _complete(ctx, ledger, facts, progress, success)
         suspicion.note_success(
             ctx, ledger, facts.node_id, facts.job_id, is_canary=bool(facts.canary)
         )
-        _close(ctx, facts, TaskState.COMPLETE, ended, cause, ended.reason, counted=False)
+        _close(ctx, ledger, facts, TaskState.COMPLETE, ended, cause, ended.reason, counted=False)
     elif verdict is Verdict.FAILED:
         reason = ended.reason or _own_verdict(facts, ended)
         _fail(ctx, ledger, facts, spent, progress)
-        _close(ctx, facts, TaskState.FAILED, ended, cause, reason, counted=True)
+        _close(ctx, ledger, facts, TaskState.FAILED, ended, cause, reason, counted=True)
     else:
         _retry(ctx, ledger, facts, ended, spent, needs, cause)
     return verdict is Verdict.COMPLETE
@@ -186,14 +191,15 @@ def _own_verdict(facts: EndFacts, ended: Ended) -> str:
 def _complete(
     ctx: Context, ledger: Ledger, facts: EndFacts, progress: float | None, success: bool | None
 ) -> None:
-    ctx.tx.run(
-        "task_finish",
-        task_id=facts.task_id,
-        attempt_id=facts.id,
-        state=int(TaskState.COMPLETE),
-        progress=progress,
-        success=success,
-        now=ctx.now,
+    ledger.completed.append(
+        {
+            "task_id": facts.task_id,
+            "attempt_id": facts.id,
+            "state": int(TaskState.COMPLETE),
+            "progress": progress,
+            "success": success,
+            "now": ctx.now,
+        }
     )
     ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.COMPLETE)
     if facts.children:
@@ -276,7 +282,17 @@ def _retry(
     else:
         _try_again(ctx, ledger, facts, needs, decision)
         state = TaskState.WAITING
-    _close(ctx, facts, state, ended, cause, reason, counted=not node_fault, node_fault=node_fault)
+    _close(
+        ctx,
+        ledger,
+        facts,
+        state,
+        ended,
+        cause,
+        reason,
+        counted=not node_fault,
+        node_fault=node_fault,
+    )
 
 
 def _charged(
@@ -379,6 +395,7 @@ def _ended_without_verdict(ended: Ended, cause: Cause) -> str:
 
 def _close(
     ctx: Context,
+    ledger: Ledger,
     facts: EndFacts,
     state: TaskState,
     ended: Ended,
@@ -403,15 +420,16 @@ def _close(
         signal=ended.signal,
         reason=reason or None,
     )
-    ctx.tx.run(
-        "attempt_end",
-        attempt_id=facts.id,
-        now=ctx.now,
-        cause=cause.value,
-        reason=reason or None,
-        counted=int(counted),
-        node_fault=int(node_fault),
-        **_measures(ended),
+    ledger.ended.append(
+        {
+            "attempt_id": facts.id,
+            "now": ctx.now,
+            "cause": cause.value,
+            "reason": reason or None,
+            "counted": int(counted),
+            "node_fault": int(node_fault),
+            **_measures(ended),
+        }
     )
     is_failure = counted or node_fault
     if ended.stderr_tail or is_failure:

@@ -25,6 +25,27 @@ class UsableNode(NamedTuple):
     free_memory_kib: int
 
 
+class TakenSlot(NamedTuple):
+    """A slot of a node, and the attempt that has it."""
+
+    id: int
+    """The attempt's."""
+    job_id: int
+    slot: int
+    state: int
+    stop: str | None
+    missing_since: int | None
+    memory_kib: int
+    needs: str
+    is_first: int
+    """0: a further node of a gang, which has its process elsewhere (R25)."""
+
+    @property
+    def occupant(self) -> Occupant:
+        """What it takes of the node."""
+        return Occupant(self.job_id, shapes.decode_needs(self.needs), self.memory_kib)
+
+
 class AlikeNodes(NamedTuple):
     """Nodes of one size."""
 
@@ -102,13 +123,9 @@ def count_able(ctx: Context, needs: Needs, without: Collection[int] = ()) -> int
     return sum(alike.number for alike in found if is_large_enough(alike.size, needs))
 
 
-def occupancy(ctx: Context, node_id: int) -> list[tuple[int, Occupant]]:
-    """Return what takes slots of a node, each with its slot: live attempts, and seats (R25)."""
-
-    def occupant(slot: int, job_id: int, needs: str, memory_kib: int) -> tuple[int, Occupant]:
-        return slot, Occupant(job_id, shapes.decode_needs(needs), memory_kib)
-
-    return ctx.tx.all(occupant, "occupants_of_node", node_id=node_id)
+def taken_slots(ctx: Context, node_id: int) -> list[TakenSlot]:
+    """Return what takes slots of a node, in order of the attempts."""
+    return ctx.tx.all(TakenSlot, "occupants_of_node", node_id=node_id)
 
 
 def fewer_nodes(ctx: Context) -> None:

@@ -130,9 +130,9 @@ def may_use(gang: Gathering, room: Room) -> bool:
 
 def _seat(ctx: Context, node: KeptNode, gang: Gathering) -> Seat | None:
     """Return the slot that a node has for the gang; None when it has no room after all."""
-    occupancy = fleet.occupancy(ctx, node.id)
-    free = set(range(1, node.slots + 1)) - {slot for slot, _ in occupancy}
-    room = Room(node.size, [occupant for _, occupant in occupancy])
+    taken = fleet.taken_slots(ctx, node.id)
+    free = set(range(1, node.slots + 1)) - {one.slot for one in taken}
+    room = Room(node.size, [one.occupant for one in taken])
     if not free or not room.fits(gang.needs) or not may_use(gang, room):
         return None
     return Seat(node.id, min(free))

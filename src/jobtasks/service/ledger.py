@@ -8,6 +8,7 @@ what makes claiming, publishing and the end of a job independent of the number o
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from jobtasks.core import sequencing
 from jobtasks.core.states import JobState, TaskState
 from jobtasks.service import endings
 from jobtasks.service.context import Context
+from jobtasks.store.base import Value
 
 COLUMNS = {
     TaskState.WAITING: "todo",
@@ -59,6 +61,10 @@ class Ledger:
     slots: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     log_bytes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     touched: set[int] = field(default_factory=set)
+    completed: list[dict[str, Value]] = field(default_factory=list)
+    """Tasks that are complete, as `task_finish` takes them."""
+    ended: list[dict[str, Value]] = field(default_factory=list)
+    """Attempts that have ended, as `attempt_end` takes them."""
     successes: set[tuple[int, int]] = field(default_factory=set)
     """Nodes and jobs of which it is noted that a task completed there (service/suspicion.py)."""
 
@@ -94,6 +100,25 @@ class Ledger:
     def touch(self, job_id: int) -> None:
         """Have the job settled though no counter moved."""
         self.touched.add(job_id)
+
+    def write_ended(self) -> None:
+        """Write what has ended: before attempts or tasks are read, and by whom they are noted."""
+        if self.completed:
+            self.ctx.tx.run_many("task_finish", self.completed)
+            self.completed = []
+        if self.ended:
+            self.ctx.tx.run_many("attempt_end", self.ended)
+            self.ended = []
+
+    def has_only_moved(self, levels: Set[tuple[int, int]]) -> bool:
+        """Return whether all that is noted are counters of these jobs' sequences, and no task of
+        them may start that could not before.
+        """
+        return (
+            not any(self.ready.values())
+            and self.levels.keys() <= levels
+            and self.touched <= {job_id for job_id, _ in levels}
+        )
 
     def flush(self) -> None:
         """Write the differences, then settle every job that was touched."""

@@ -32,10 +32,13 @@ from jobtasks.protocol.messages import (
 from jobtasks.service import access, ends, events, fleet, gangs, shapes
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.fleet import TakenSlot
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import AttemptRecord
 
 MICROSECONDS = 1_000_000
+LOOK_FOR_OVER = 16
+"""Of the syncs that start something one in so many looks which jobs are over: there is time."""
 NOT_STARTED = "its agent did not start it: too late, or the node cannot start a process now"
 
 
@@ -63,17 +66,6 @@ class ServedNode(NamedTuple):
     """The job for whose start it takes nothing new (R18)."""
     sync_number: int
     live: int
-
-
-class LiveAttempt(NamedTuple):
-    """An attempt that may have a process on the node."""
-
-    id: int
-    job_id: int
-    slot: int
-    state: int
-    stop: str | None
-    missing_since: int | None
 
 
 class AssignmentRow(NamedTuple):
@@ -156,9 +148,9 @@ def _settle_predecessor(ctx: Context, node_id: int, agent_id: int, message: Join
     ledger = Ledger(ctx)
     ends.record_ends(ctx, ledger, message.ended, node_id)
     going_on = {alive.attempt for alive in message.running}
-    for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
-        if attempt.id not in going_on:
-            lost = Ended(attempt.id, EndKind.AGENT_LOST, reason="the agent was restarted")
+    for attempt_id in ctx.tx.all(int, "attempts_live_on_node", node_id=node_id):
+        if attempt_id not in going_on:
+            lost = Ended(attempt_id, EndKind.AGENT_LOST, reason="the agent was restarted")
             ends.record_end(ctx, ledger, lost, node_id)
     ctx.tx.run("attempts_hand_over", node_id=node_id, agent_id=agent_id)
     ledger.flush()
@@ -194,14 +186,16 @@ def sync(ctx: Context, caller: Caller, message: Sync) -> Orders:
         return Orders(message.number, stale=True)
     ctx.measured.append(("lease_renewals", "", 1))
     acknowledged = [*(ended.attempt for ended in message.ended), *message.refused, *message.unknown]
+    ledger = Ledger(ctx)
     if acknowledged:
-        node = _record_ends(ctx, node, message)
+        node = _record_ends(ctx, ledger, node, message)
         if node.kept_job_id is not None:
             ctx.wake.add("manager")
     if message.leaving:
+        ledger.flush()
         lose_agent(ctx, message.agent, node.id, EndKind.AGENT_LOST, "the agent has gone")
         return Orders(message.number, renewed=True, acknowledged=acknowledged)
-    orders = _orders(ctx, node, message)
+    orders = _orders(ctx, ledger, node, message)
     orders.acknowledged = acknowledged
     orders.renewed = True
     return orders
@@ -218,18 +212,20 @@ def poll(ctx: Context, caller: Caller, message: Sync) -> Orders:
         return Orders(message.number, rejoin=True)
     if node.sync_number != message.number:
         return Orders(message.number, stale=True)
-    orders = _orders(ctx, node, message)
+    orders = _orders(ctx, Ledger(ctx), node, message)
     orders.renewed = True
     return orders
 
 
-def _record_ends(ctx: Context, node: ServedNode, message: Sync) -> ServedNode:
-    """Record what the agent says has ended; return its node as that leaves it."""
-    ledger = Ledger(ctx)
+def _record_ends(ctx: Context, ledger: Ledger, node: ServedNode, message: Sync) -> ServedNode:
+    """Record what the agent says has ended; return its node as that leaves it.
+
+    Counters may be left to be written with those of what starts.
+    """
     all_completed = ends.record_ends(ctx, ledger, _ends_of(message), node.id)
-    ledger.flush()
     if all_completed and not node.held_seconds:
         return node
+    ledger.flush()
     # What has just ended may have held its node, or have ended the hold (R16).
     return ctx.tx.one(ServedNode, "node_of_agent", agent_id=message.agent) or node
 
@@ -244,21 +240,21 @@ def _ends_of(message: Sync) -> list[Ended]:
     return message.ended + refused + unknown
 
 
-def _orders(ctx: Context, node: ServedNode, message: Sync) -> Orders:
-    live = ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node.id)
+def _orders(ctx: Context, ledger: Ledger, node: ServedNode, message: Sync) -> Orders:
+    taken = fleet.taken_slots(ctx, node.id)
+    live = [one for one in taken if one.is_first]
     _note_running(ctx, live, message.running)
     named = {alive.attempt for alive in message.running}
     to_start = any(a.state == AttemptState.ASSIGNED and a.id not in named for a in live)
-    free = _open_slots(ctx, node, _free_slots(node, live, message.free_slots))
+    free = _open_slots(ctx, node, _free_slots(node, taken, message.free_slots))
     if free:
-        ledger = Ledger(ctx)
         size = NodeSize(node.id, node.memory_kib, node.cores, node.scratch_mb)
         began = time.perf_counter()
-        to_start |= bool(
-            claim(ctx, ledger, size, message.agent, free, is_trial=bool(node.held_seconds))
-        )
+        is_trial = bool(node.held_seconds)
+        claimed = claim(ctx, ledger, size, message.agent, free, taken, is_trial=is_trial)
+        to_start |= bool(claimed)
         ctx.measured.append(("claim_seconds", "", time.perf_counter() - began))
-        ledger.flush()
+    ledger.flush()
     starts: list[AssignmentRow] = []
     if to_start:
         assigned = ctx.tx.all(AssignmentRow, "assignments_of_node", node_id=node.id)
@@ -280,9 +276,10 @@ def _open_slots(ctx: Context, node: ServedNode, free: list[int]) -> list[int]:
     return [] if ctx.tx.value("canaries_live", node_id=node.id) else free[:1]
 
 
-def _note_running(ctx: Context, live: list[LiveAttempt], running: Iterable[Alive]) -> None:
+def _note_running(ctx: Context, live: list[TakenSlot], running: Iterable[Alive]) -> None:
     """Note which attempts the agent names; those it does not name are asked about (R35)."""
     named = {alive.attempt: alive for alive in running}
+    begun: list[dict[str, int]] = []
     for attempt in live:
         alive = named.get(attempt.id)
         if alive is None:
@@ -290,19 +287,21 @@ def _note_running(ctx: Context, live: list[LiveAttempt], running: Iterable[Alive
                 ctx.tx.run("attempt_missing", attempt_id=attempt.id, now=ctx.now)
             continue
         if attempt.state == AttemptState.ASSIGNED:
-            ctx.tx.run("attempt_running", attempt_id=attempt.id, now=ctx.now)
+            begun.append({"attempt_id": attempt.id, "now": ctx.now})
         elif attempt.missing_since is not None:
             ctx.tx.run("attempt_found", attempt_id=attempt.id)
         if alive.stderr_tail is not None:
             text = ends.tail_text(alive.stderr_tail, "")
             ctx.tx.run("tail_put", attempt_id=attempt.id, stderr=text)
+    if begun:
+        ctx.tx.run_many("attempt_running", begun)
 
 
-def _free_slots(node: ServedNode, live: list[LiveAttempt], offered: list[int]) -> list[int]:
-    """Return the offered slots that no live attempt of the node has, within its size."""
-    taken = {attempt.slot for attempt in live}
-    free = sorted(slot for slot in set(offered) if 1 <= slot <= node.slots and slot not in taken)
-    return free[: max(node.slots - len(live), 0)]
+def _free_slots(node: ServedNode, taken: list[TakenSlot], offered: list[int]) -> list[int]:
+    """Return the offered slots that nothing has, within the node's size."""
+    numbers = {one.slot for one in taken}
+    free = sorted(slot for slot in set(offered) if 1 <= slot <= node.slots and slot not in numbers)
+    return free[: max(node.slots - len(taken), 0)]
 
 
 def _compose(
@@ -310,7 +309,7 @@ def _compose(
     node: ServedNode,
     message: Sync,
     starts: list[AssignmentRow],
-    live: list[LiveAttempt],
+    live: list[TakenSlot],
     named: set[int],
 ) -> Orders:
     orders = Orders(message.number)
@@ -323,13 +322,13 @@ def _compose(
         if attempt.id not in named
         and (attempt.state != AttemptState.ASSIGNED or attempt.stop is not None)
     ]
-    if message.jobs_known:
+    if message.jobs_known and (not starts or message.number % LOOK_FOR_OVER == 0):
         uuids = msgspec.json.encode(message.jobs_known).decode()
         orders.jobs_over = ctx.tx.all(str, "jobs_over", uuids=uuids)
     return orders
 
 
-def _stops(live: list[LiveAttempt], named: set[int]) -> list[Stop]:
+def _stops(live: list[TakenSlot], named: set[int]) -> list[Stop]:
     ordered = [
         Stop(attempt.id, attempt.stop)
         for attempt in live
@@ -407,6 +406,6 @@ def lose_agent(ctx: Context, agent_id: int, node_id: int, kind: EndKind, reason:
     events.node_changed(ctx, node_id, "gone")
     gangs.lose_seats(ctx, node_id)
     ledger = Ledger(ctx)
-    for attempt in ctx.tx.all(LiveAttempt, "attempts_live_on_node", node_id=node_id):
-        ends.record_end(ctx, ledger, Ended(attempt.id, kind, reason=reason), node_id)
+    for attempt_id in ctx.tx.all(int, "attempts_live_on_node", node_id=node_id):
+        ends.record_end(ctx, ledger, Ended(attempt_id, kind, reason=reason), node_id)
     ledger.flush()

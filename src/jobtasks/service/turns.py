@@ -1,51 +1,14 @@
-"""Whose turn it is, read as far as slots are left: core/sharing.py by statements (R18).
-
-The highest priority is read first, of it each user's first job, and of a user as many jobs as there
-are turns: so the cost does not depend on how many jobs wait.
-"""
+"""Whose turn it is while slots are left: core/sharing.py over jobs that are read on (R18)."""
 
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import msgspec
 
 from jobtasks.core.sharing import Turn
-from jobtasks.service.context import Context
+from jobtasks.service.lanes import Contender, OwnerRow, ReadyJobs
 
 ABOVE_ALL = float("inf")
-
-
-class Lane(NamedTuple):
-    """Ready tasks of one job, sequence and shape."""
-
-    job_id: int
-    sequence: int
-    shape_id: int
-
-
-class OwnerRow(NamedTuple):
-    """A user whose jobs have tasks of a shape ready."""
-
-    priority: int
-    owner_uuid: str
-    owner_slots: int
-    slots: int
-    """Of the job whose turn comes first."""
-    job_id: int
-
-
-@dataclass(order=True)
-class Contender:
-    """A job that wants slots; ordered as its user's jobs take turns."""
-
-    slots: int
-    job_id: int
-    lanes: list[Lane] = field(compare=False)
 
 
 class Owner:
@@ -91,11 +54,8 @@ class Turns:
     another turn, which a job of which nothing fits does not get.
     """
 
-    def __init__(self, ctx: Context, shape_ids: list[int], page: int) -> None:
-        self._ctx = ctx
-        self._shape_ids = shape_ids
-        self._shapes = msgspec.json.encode(shape_ids).decode()
-        self._page = page
+    def __init__(self, ready: ReadyJobs) -> None:
+        self._ready = ready
         self._below: float = ABOVE_ALL
         self._queue: list[tuple[Turn, str]] = []
         self._owners: dict[str, Owner] = {}
@@ -126,9 +86,7 @@ class Turns:
 
     def _read_priority(self) -> bool:
         """Read whose jobs have the next lower priority; return whether there are any."""
-        if not self._shape_ids:
-            return False
-        rows = self._ctx.tx.all(OwnerRow, "turn_owners", shape_ids=self._shapes, below=self._below)
+        rows = self._ready.owners(self._below)
         if not rows:
             return False
         self._below = rows[0].priority
@@ -148,44 +106,6 @@ class Turns:
             slots[uuid] = row.owner_slots + self._taken.get(uuid, 0)
         priority = rows[0].priority
         return {
-            uuid: Owner(priority, slots[uuid], head, self._jobs(priority, uuid))
+            uuid: Owner(priority, slots[uuid], head, self._ready.jobs(priority, uuid))
             for uuid, head in heads.items()
         }
-
-    def _jobs(self, priority: int, owner_uuid: str) -> Iterator[Contender]:
-        """Yield an owner's jobs in order, reading on as needed.
-
-        A job that cannot use a free slot has attempts on this node, or has all its nodes elsewhere:
-        so few jobs are passed over, however many wait.
-        """
-        after = (-1, 0)
-        while True:
-            pages = [
-                self._ctx.tx.all(
-                    _keyed,
-                    "turn_lanes",
-                    shape_id=shape_id,
-                    priority=priority,
-                    owner_uuid=owner_uuid,
-                    after_slots=after[0],
-                    after_job=after[1],
-                    limit=self._page,
-                )
-                for shape_id in self._shape_ids
-            ]
-            found: dict[tuple[int, int], list[Lane]] = defaultdict(list)
-            for key, lane in (row for page in pages for row in page):
-                found[key].append(lane)
-            ends = [page[-1][0] for page in pages if len(page) == self._page]
-            complete_to = min(ends, default=None)
-            for key in sorted(found):
-                if complete_to is None or key <= complete_to:
-                    yield Contender(*key, found[key])
-            if complete_to is None:
-                return
-            after = complete_to
-
-
-def _keyed(job_id: int, sequence: int, shape_id: int, slots: int) -> tuple[tuple[int, int], Lane]:
-    """Return a lane behind the key by which its job takes turns."""
-    return (slots, job_id), Lane(job_id, sequence, shape_id)

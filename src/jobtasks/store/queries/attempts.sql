@@ -43,9 +43,7 @@ FROM attempt AS a JOIN job AS j ON j.id = a.job_id
 WHERE a.id = :attempt_id;
 
 -- attempts_live_on_node: attempts that may have a process on a node
-SELECT id, job_id, slot, state, stop, missing_since FROM attempt
-WHERE node_id = :node_id AND state < 3
-ORDER BY id;
+SELECT id FROM attempt WHERE node_id = :node_id AND state < 3 ORDER BY id;
 
 -- attempts_live_of_job: attempts of a job whose record is open
 SELECT id FROM attempt WHERE job_id = :job_id AND state < 3 AND state < 2;

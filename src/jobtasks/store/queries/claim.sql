@@ -1,3 +1,13 @@
+-- lanes_live: lanes with tasks that may start, with their owners' slots, whether retries are due, and needs
+SELECT l.job_id, l.sequence, l.shape_id, l.priority, l.owner_uuid, l.slots, coalesce(u.slots, 0), EXISTS (
+    SELECT 1 FROM requeue AS q
+    WHERE q.job_id = l.job_id AND q.sequence = l.sequence AND q.shape_id = l.shape_id AND q.due = 1
+), s.needs
+FROM lane AS l INDEXED BY lane_turn
+JOIN shape AS s ON s.id = l.shape_id
+LEFT JOIN usage AS u ON u.owner_uuid = l.owner_uuid
+WHERE l.live = 1 AND l.ready > 0 LIMIT :limit;
+
 -- shapes_live: distinct shapes of which some running job has a task ready at its frontier
 WITH RECURSIVE found (id) AS (
     SELECT min(shape_id) FROM lane WHERE live = 1 AND ready > 0
@@ -99,9 +109,15 @@ VALUES (
 -- attempt_last_id: highest id of an attempt ever given
 SELECT seq FROM sqlite_sequence WHERE name = 'attempt';
 
--- occupants_of_node: what takes slots of a node, with its needs
-SELECT o.slot, o.job_id, s.needs, o.memory_kib FROM occupancy AS o JOIN shape AS s ON s.id = o.shape_id
-WHERE o.node_id = :node_id;
+-- occupants_of_node: what takes slots of a node: attempts that may have a process there, and seats
+SELECT a.id, a.job_id, a.slot, a.state, a.stop, a.missing_since, a.memory_kib, s.needs, 1
+FROM attempt AS a JOIN shape AS s ON s.id = a.shape_id
+WHERE a.node_id = :node_id AND a.state < 3
+UNION ALL
+SELECT a.id, a.job_id, o.slot, a.state, NULL, NULL, a.memory_kib, s.needs, 0
+FROM seat AS o JOIN attempt AS a ON a.id = o.attempt_id JOIN shape AS s ON s.id = a.shape_id
+WHERE o.node_id = :node_id AND o.state = 0
+ORDER BY 1;
 
 -- nodes_of_job: nodes on which the job has a slot (R26)
 SELECT a.node_id FROM attempt AS a WHERE a.job_id = :job_id AND a.state < 3
