@@ -260,11 +260,11 @@ class FakeServer:
             if alive.stderr_tail is not None:
                 self.tails[alive.attempt] = alive.stderr_tail
         named = {a.attempt for a in sync.running} | {e.attempt for e in sync.ended}
-        named |= set(sync.refused)
+        named |= {*sync.refused, *sync.held}
         if not self.repeat_always:
             for attempt in named & self._start.keys():
                 del self._start[attempt]
-        for attempt in self._stop.keys() - {a.attempt for a in sync.running}:
+        for attempt in self._stop.keys() - {a.attempt for a in sync.running} - {*sync.held}:
             del self._stop[attempt]
         self.lock.notify_all()
         orders = Orders(

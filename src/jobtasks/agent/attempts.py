@@ -17,6 +17,7 @@ from jobtasks.agent.environment import JobEnvironment
 from jobtasks.agent.exclusive import CutOffError, Exclusive
 from jobtasks.agent.logs import Log
 from jobtasks.agent.loop import Loop, Timer
+from jobtasks.agent.pace import Pace
 from jobtasks.agent.room import Room
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.agent.slots import Slot
@@ -29,6 +30,9 @@ CLEAR_SECONDS_MIN = 0.001
 CLEAR_SECONDS_MAX = 0.1
 CLEAR_ROUNDS_MAX = 200
 """Rounds of killing before an end is reported though a process hangs in the kernel (about 20 s)."""
+
+YOUNG_SECONDS = 0.005
+"""An attempt is told as running once it has run for so long: many have ended by then."""
 
 REST_SECONDS = 1.0
 """A slot on which the node could not start a process is not offered for so long."""
@@ -72,6 +76,8 @@ class Attempt:
     peak_memory_kib: int = 0
     killed: bool = False
     """We have begun to send KILL."""
+    named: bool = False
+    """The server was told that it runs."""
     stained: bool = False
     """It left processes behind."""
     rounds: int = 0
@@ -105,6 +111,7 @@ class Attempts:
         self._finished = finished
         self._room = room
         self.exclusive = exclusive
+        self._pace = Pace(len(slots))
         self._exited: list[Attempt] = []
         self.live: dict[int, Attempt] = {}
         self.grace_seconds = 10.0
@@ -126,6 +133,16 @@ class Attempts:
             if not slot.attempt and slot.rest_until <= now and slot.is_fit()
         ]
 
+    def places(self) -> int:
+        """How many attempts a slot may have (agent/pace.py); 1 when some slot is to have none."""
+        now = self._loop.now()
+        if not self._room.is_there() or any(
+            slot.rest_until > now or not slot.is_fit() for slot in self._slots
+        ):
+            return 1
+        longest_seconds = max((now - one.started for one in self.live.values()), default=0.0)
+        return self._pace.places(longest_seconds)
+
     @property
     def size(self) -> int:
         """How many slots there are."""
@@ -135,12 +152,23 @@ class Attempts:
         """Does this node have that slot, and no attempt in it?"""
         return 1 <= number <= len(self._slots) and not self._slots[number - 1].attempt
 
-    def alive(self) -> list[Alive]:
-        """Return every attempt that has not ended, for a sync."""
-        return [
-            Alive(attempt.id, attempt.pid, attempt.log.live_tail())
-            for attempt in self.live.values()
-        ]
+    def alive(self) -> tuple[list[Alive], list[int]]:
+        """Return every attempt that has not ended, for a sync; those too young by their ids."""
+        old_enough = self._loop.now() - YOUNG_SECONDS
+        alive: list[Alive] = []
+        young: list[int] = []
+        for attempt in self.live.values():
+            if attempt.named or attempt.started <= old_enough:
+                attempt.named = True
+                alive.append(Alive(attempt.id, attempt.pid, attempt.log.live_tail()))
+            else:
+                young.append(attempt.id)
+        return alive, young
+
+    def has_untold(self) -> bool:
+        """Return whether an attempt is old enough to be told, and was not."""
+        old_enough = self._loop.now() - YOUNG_SECONDS
+        return any(not one.named and one.started <= old_enough for one in self.live.values())
 
     def repeat_tails(self) -> None:
         """A sync was lost: the ends of stderr that it carried go along again."""
@@ -366,8 +394,11 @@ class Attempts:
         _take_figures(attempt)
         slot.drain()
         attempt.log.finish()
+        ended = _ended(attempt, self._loop.now())
+        is_success = ended.kind is EndKind.EXIT and ended.exit_code == 0
+        self._pace.note(ended.run_seconds or 0.0, is_success)
         if not attempt.discard:
-            self._ends.add(_ended(attempt, self._loop.now()))
+            self._ends.add(ended)
         else:
             attempt.log.ended = True
             # Nothing to report, but the slot is free again.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 from jobtasks.agent import launcher
@@ -13,6 +13,7 @@ from jobtasks.agent.channel import Server
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.jobs import Jobs
 from jobtasks.agent.loop import Loop, Timer
+from jobtasks.agent.pace import GIVE_BACK_SECONDS
 from jobtasks.agent.pushing import FOLLOW_SECONDS, Pusher
 from jobtasks.agent.room import Room
 from jobtasks.protocol.messages import Assignment, Ended, EndKind, JobBrief, Orders, Stop
@@ -63,8 +64,8 @@ class OrderBook:
 
     An assignment is started at most once: it is taken only from answers in rising order, and the
     server does not repeat one in the answer to a sync that has named it. It is not started after
-    its time (R33), nor in a slot that is taken: then it is *refused*. `tell` is called when
-    something should be said soon.
+    its time (R33); in a slot that is taken it waits for a moment (agent/pace.py). Else it is
+    *refused*. `tell` is called when something should be said soon.
     """
 
     def __init__(
@@ -94,6 +95,10 @@ class OrderBook:
         self._follow_timer: Timer | None = None
         self.to_start: deque[tuple[Assignment, float]] = deque()
         """Assignments, each with the time after which it is not started."""
+        self._behind: dict[int, deque[tuple[Assignment, float]]] = defaultdict(deque)
+        """By slot what waits behind its attempt, each with the time when it is given back."""
+        self.waiting = 0
+        """How many these are."""
         self.refused = Notes()
         self.unknown = Notes()
         self.closed = False
@@ -102,6 +107,8 @@ class OrderBook:
     def forget(self) -> None:
         """A new life with the server begins: what an old one ordered is void."""
         self.to_start.clear()
+        self._behind.clear()
+        self.waiting = 0
         self.refused.clear()
         self.unknown.clear()
 
@@ -158,8 +165,13 @@ class OrderBook:
         """Do we run it, or have its end?"""
         return attempt in self._attempts.live or attempt in self._ends.pending
 
+    def held(self) -> list[int]:
+        """Return the attempts that are not started yet."""
+        behind = [entry for line in self._behind.values() for entry in line]
+        return [assignment.attempt for assignment, _ in (*self.to_start, *behind)]
+
     def _is_at_hand(self, attempt: int) -> bool:
-        return any(assignment.attempt == attempt for assignment, _ in self.to_start)
+        return (bool(self.to_start) or self.waiting > 0) and attempt in self.held()
 
     def _take(self, assignment: Assignment, late: float) -> None:
         attempt = assignment.attempt
@@ -174,6 +186,9 @@ class OrderBook:
 
     def _refuse(self, assignment: Assignment, why: str) -> None:
         logger.warning("attempt %d: not started: %s", assignment.attempt, why)
+        self._give_back(assignment)
+
+    def _give_back(self, assignment: Assignment) -> None:
         self.refused.add(assignment.attempt)
         self._tell()
 
@@ -186,25 +201,50 @@ class OrderBook:
             if now > late:
                 self._refuse(assignment, f"it came {now - late:.1f} s too late")
             else:
-                self._start(assignment)
+                self._start(assignment, late)
             if now > until:
                 return
 
-    def _start(self, assignment: Assignment) -> None:
+    def _start(self, assignment: Assignment, late: float) -> None:
         job = self._jobs.known.get(assignment.job)
         if job is None:
             self._refuse(assignment, f"its job {assignment.job} is not known here")
+        elif not 1 <= assignment.slot <= self._attempts.size:
+            self._refuse(assignment, f"there is no slot {assignment.slot}")
         elif not self._attempts.is_free(assignment.slot):
-            self._refuse(assignment, f"slot {assignment.slot} is not free")
+            self._wait(assignment, late)
         else:
             try:
                 self._attempts.start(assignment, job, self._access.variables(self._server.url))
             except launcher.NodeBusyError as error:
                 self._refuse(assignment, f"this node cannot start a process: {error}")
 
+    def _wait(self, assignment: Assignment, late: float) -> None:
+        until = min(self._loop.now() + GIVE_BACK_SECONDS, late)
+        self._behind[assignment.slot].append((assignment, until))
+        self.waiting += 1
+        # The loop turns by then, whatever happens.
+        self._loop.at(until, lambda: None)
+
+    def advance(self) -> None:
+        """Start what waits behind slots that are free now; give back what has waited too long."""
+        now = self._loop.now()
+        for slot, line in self._behind.items():
+            while line and (line[0][1] <= now or self._attempts.is_free(slot)):
+                assignment, until = line.popleft()
+                self.waiting -= 1
+                if until <= now:
+                    self._give_back(assignment)
+                else:
+                    self._start(assignment, until)
+
     def close(self) -> None:
         """Start nothing any more."""
         self.closed = True
+        for line in self._behind.values():
+            self.to_start.extend(line)
+        self._behind.clear()
+        self.waiting = 0
         while self.to_start:
             self._refuse(self.to_start.popleft()[0], "the agent ends")
 
@@ -216,9 +256,15 @@ class OrderBook:
             self.acknowledge([stop.attempt])
         elif self._is_at_hand(stop.attempt):
             self._ends.add(Ended(stop.attempt, EndKind.STOPPED, reason=stop.reason))
-        if attempt is None and self.to_start:
-            left = [entry for entry in self.to_start if entry[0].attempt != stop.attempt]
-            self.to_start = deque(left)
+        if attempt is None:
+            self._drop(stop.attempt)
+
+    def _drop(self, attempt: int) -> None:
+        """Forget an assignment that is at hand."""
+        self.to_start = deque(entry for entry in self.to_start if entry[0].attempt != attempt)
+        for slot, line in self._behind.items():
+            self._behind[slot] = deque(entry for entry in line if entry[0].attempt != attempt)
+        self.waiting = sum(map(len, self._behind.values()))
 
     def _asked(self, attempt: int) -> None:
         if not self._has(attempt) and not self._is_at_hand(attempt):

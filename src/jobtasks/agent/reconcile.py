@@ -36,6 +36,9 @@ GATHER_SECONDS = 0.002
 GATHER_SHARE = 2
 """... but no longer than until this part of the slots has ended."""
 
+GATHER_WAITING_SECONDS = 0.005
+"""While work waits behind the slots, nobody waits for the answer."""
+
 LEAVE_SECONDS = 5.0
 """Beyond the grace: how long a leaving agent tries to tell the server."""
 
@@ -110,6 +113,8 @@ class Reconciler:
         self._retry_seconds = RETRY_SECONDS_MIN
         self._away = ""
         self._wake_at = 0.0
+        self._enough = 0
+        """More attempts than these that wait behind slots need no further ones soon."""
         self._renewed_at = loop.now()
         self._renew_seconds = 5.0
         self._patience_seconds = 900.0
@@ -121,6 +126,8 @@ class Reconciler:
 
     def pump(self) -> None:
         """Start what is at hand, and say what is to be said now."""
+        if self._book.waiting:
+            self._book.advance()
         if self._book.to_start:
             self._book.start_some()
         if self._ends.changes != self._reported:
@@ -146,6 +153,10 @@ class Reconciler:
             self._news = True
             self._news_since = self._loop.now()
 
+    def _tell_untold(self) -> None:
+        if self._attempts.has_untold():
+            self._tell()
+
     def _wake(self, when: float) -> None:
         """Turn the loop at `when` at the latest."""
         if not self._loop.now() < self._wake_at <= when:
@@ -167,6 +178,8 @@ class Reconciler:
 
     def _gather_seconds(self) -> float:
         """How long news may wait for more of it: until enough slots are idle to be worth a call."""
+        if self._book.waiting > self._enough:
+            return GATHER_WAITING_SECONDS
         told = self._ends.changes - self._reported
         busy = bool(self._attempts.live or self._book.to_start)
         return GATHER_SECONDS if busy and told < self._attempts.size // GATHER_SHARE else 0.0
@@ -210,14 +223,21 @@ class Reconciler:
         if self._book.closed:
             wait_seconds = min(wait_seconds, LEAVING_WAIT_SECONDS)
         self._number += 1
+        running, young = self._attempts.alive()
+        if young:
+            self._loop.after(LINGER_SECONDS, self._tell_untold)
+        places = 1 if self._book.closed else self._attempts.places()
+        self._enough = self._attempts.size * (places - 1) // 2
         sync = Sync(
             agent=self._agent,
             number=self._number,
-            running=self._attempts.alive(),
+            running=running,
             ended=list(self._ends.pending.values()),
             refused=self._book.refused.name(self._number),
             unknown=self._book.unknown.name(self._number),
             free_slots=[] if self._book.closed else self._attempts.free_slots(),
+            places=places,
+            held=young + self._book.held(),
             jobs_known=list(self._jobs.known),
             wait_seconds=wait_seconds,
             leaving=leaving,

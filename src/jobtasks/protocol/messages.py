@@ -128,6 +128,11 @@ class Sync(msgspec.Struct, omit_defaults=True):
     """Attempts the server asked about that this agent has never heard of, or no longer has."""
     free_slots: list[int] = []
     """Numbers of the slots, from 1, that may take an attempt now; [] when draining."""
+    places: int = 1
+    """How many attempts each slot may have: one runs, the others start as it ends."""
+    held: list[int] = []
+    """Attempts that wait behind a slot, or began just now: it need not be said again to start them,
+    and it is too early to call them running."""
     jobs_known: list[str] = []
     """UUIDs of the jobs whose `JobBrief` this agent holds or whose JOB_WORK exists."""
     wait_seconds: float = 0.0

@@ -82,11 +82,13 @@ def claim(
     slots: Sequence[int],
     taken: Sequence[TakenSlot],
     *,
+    behind: Sequence[int] = (),
     is_trial: bool = False,
 ) -> list[Claimed]:
     """Give the node's free `slots` to waiting tasks; return them with their attempts.
 
-    `taken` are its slots that are not free. `is_trial` says that these try the node out (R16).
+    `taken` are its slots that are not free; `behind` whose attempts others may wait when the free
+    ones are filled. `is_trial` says that these try the node out (R16).
     Counters move in `ledger`, which is taken as it is and may be flushed; the caller flushes what
     is left.
     """
@@ -95,7 +97,7 @@ def claim(
     if not live:
         return []
     room = Room(node, [one.occupant for one in taken])
-    filling = Filling(ctx, room, list(slots), is_trial)
+    filling = Filling(ctx, room, slots, behind, is_trial)
     filling.fill(live, lanes)
     return _store(ctx, ledger, Place(node.id, agent_id, is_trial), filling.chosen)
 
@@ -103,11 +105,20 @@ def claim(
 class Filling:
     """One node's free slots while they are filled."""
 
-    def __init__(self, ctx: Context, room: Room, slots: list[int], is_trial: bool) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        room: Room,
+        slots: Sequence[int],
+        behind: Sequence[int],
+        is_trial: bool,
+    ) -> None:
         self.chosen: list[Chosen] = []
         self._ctx = ctx
         self._room = room
-        self._slots = slots
+        self._slots = [*slots, *behind]
+        self._behind = len(behind)
+        """So many of the slots, the last, are not free yet."""
         self._is_trial = is_trial
         self._needs: dict[int, Needs] = {}
         self._waiting: dict[int, Iterator[Candidate]] = {}
@@ -116,6 +127,9 @@ class Filling:
     def fill(self, live: list[Shape], lanes: FewLanes | ManyLanes) -> None:
         """Choose tasks of these shapes: first the gang that gathers, then by turns (R18, R25)."""
         if any(shape.needs.nodes > 1 for shape in live):
+            # Nodes are kept for one and counted by their slots.
+            self._slots = self._slots[: len(self._slots) - self._behind]
+            self._behind = 0
             self._serve_gang()
         self._needs = {shape.id: shape.needs for shape in live if self._is_open(shape.needs)}
         # One more than can be taken: a page that is not full tells that nothing follows.
@@ -162,6 +176,9 @@ class Filling:
                 self._gather(task, needs)
                 if not self._slots:
                     return None
+            elif needs.exclusive and len(self._slots) <= self._behind:
+                # Its time runs from here (R34): it is not to wait.
+                continue
             elif self._room.fits(needs) and self._room.admits(job.job_id, needs):
                 return task
         return None

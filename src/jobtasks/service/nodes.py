@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,7 +17,6 @@ from jobtasks.core.placement import NodeSize
 from jobtasks.core.states import AttemptState
 from jobtasks.protocol import messages
 from jobtasks.protocol.messages import (
-    Alive,
     Assignment,
     Ended,
     EndKind,
@@ -37,6 +36,8 @@ from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import AttemptRecord
 
 MICROSECONDS = 1_000_000
+PLACES_MAX = 17
+"""So many attempts may a slot have, whatever its agent says."""
 LOOK_FOR_OVER = 16
 """Of the syncs that start something one in so many looks which jobs are over: there is time."""
 NOT_STARTED = "its agent did not start it: too late, or the node cannot start a process now"
@@ -243,15 +244,18 @@ def _ends_of(message: Sync) -> list[Ended]:
 def _orders(ctx: Context, ledger: Ledger, node: ServedNode, message: Sync) -> Orders:
     taken = fleet.taken_slots(ctx, node.id)
     live = [one for one in taken if one.is_first]
-    _note_running(ctx, live, message.running)
-    named = {alive.attempt for alive in message.running}
+    _note_running(ctx, live, message)
+    named = {alive.attempt for alive in message.running}.union(message.held)
     to_start = any(a.state == AttemptState.ASSIGNED and a.id not in named for a in live)
     free = _open_slots(ctx, node, _free_slots(node, taken, message.free_slots))
-    if free:
+    behind = _places_behind(ctx, node, taken, free, message.places)
+    if free or behind:
         size = NodeSize(node.id, node.memory_kib, node.cores, node.scratch_mb)
         began = time.perf_counter()
         is_trial = bool(node.held_seconds)
-        claimed = claim(ctx, ledger, size, message.agent, free, taken, is_trial=is_trial)
+        claimed = claim(
+            ctx, ledger, size, message.agent, free, taken, behind=behind, is_trial=is_trial
+        )
         to_start |= bool(claimed)
         ctx.measured.append(("claim_seconds", "", time.perf_counter() - began))
     ledger.flush()
@@ -276,21 +280,22 @@ def _open_slots(ctx: Context, node: ServedNode, free: list[int]) -> list[int]:
     return [] if ctx.tx.value("canaries_live", node_id=node.id) else free[:1]
 
 
-def _note_running(ctx: Context, live: list[TakenSlot], running: Iterable[Alive]) -> None:
+def _note_running(ctx: Context, live: list[TakenSlot], message: Sync) -> None:
     """Note which attempts the agent names; those it does not name are asked about (R35)."""
-    named = {alive.attempt: alive for alive in running}
+    named = {alive.attempt: alive for alive in message.running}
+    held = set(message.held)
     begun: list[dict[str, int]] = []
     for attempt in live:
         alive = named.get(attempt.id)
-        if alive is None:
+        if alive is None and attempt.id not in held:
             if attempt.missing_since is None:
                 ctx.tx.run("attempt_missing", attempt_id=attempt.id, now=ctx.now)
             continue
-        if attempt.state == AttemptState.ASSIGNED:
+        if alive is not None and attempt.state == AttemptState.ASSIGNED:
             begun.append({"attempt_id": attempt.id, "now": ctx.now})
         elif attempt.missing_since is not None:
             ctx.tx.run("attempt_found", attempt_id=attempt.id)
-        if alive.stderr_tail is not None:
+        if alive is not None and alive.stderr_tail is not None:
             text = ends.tail_text(alive.stderr_tail, "")
             ctx.tx.run("tail_put", attempt_id=attempt.id, stderr=text)
     if begun:
@@ -301,7 +306,29 @@ def _free_slots(node: ServedNode, taken: list[TakenSlot], offered: list[int]) ->
     """Return the offered slots that nothing has, within the node's size."""
     numbers = {one.slot for one in taken}
     free = sorted(slot for slot in set(offered) if 1 <= slot <= node.slots and slot not in numbers)
-    return free[: max(node.slots - len(taken), 0)]
+    return free[: max(node.slots - len(numbers), 0)]
+
+
+def _places_behind(
+    ctx: Context, node: ServedNode, taken: list[TakenSlot], free: list[int], places: int
+) -> list[int]:
+    """Return the slots behind whose attempts, or those that the `free` ones get, others may wait.
+
+    A slot is named once for each place, all that have few before those that have more.
+    """
+    if places <= 1 or node.held_seconds or not _open_slots(ctx, node, [1]):
+        return []
+    had = Counter(one.slot for one in taken if one.slot <= node.slots)
+    had.update(free)
+    for one in taken:
+        if not one.is_first:
+            del had[one.slot]
+    return [
+        slot
+        for place in range(1, min(places, PLACES_MAX))
+        for slot in sorted(had)
+        if had[slot] <= place
+    ]
 
 
 def _compose(

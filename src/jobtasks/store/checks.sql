@@ -121,9 +121,10 @@ WHERE b.state = 0 AND (a.id IS NULL OR a.state >= 2);
 SELECT t.id FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 1
 JOIN job AS j ON j.id = b.job_id AND j.managed = 1 WHERE t.attempts > 0 OR t.state <> 0;
 
--- slot_given_twice: a slot that two attempts have
-SELECT node_id, slot, count(*) FROM occupancy
-GROUP BY node_id, slot HAVING count(*) > 1;
+-- slot_given_twice: a slot in which two attempts run; others may wait behind them
+SELECT o.node_id, o.slot, count(*) FROM occupancy AS o JOIN attempt AS a ON a.id = o.attempt_id
+WHERE a.state = 1 OR NOT o.is_first
+GROUP BY o.node_id, o.slot HAVING count(*) > 1;
 
 -- memory_given_twice: a node with more reserved than it has (R28)
 SELECT n.id, n.memory_kib, sum(a.memory_kib) FROM occupancy AS a

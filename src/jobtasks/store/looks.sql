@@ -26,6 +26,7 @@ SELECT 'memory', n.lasting_id FROM occupancy AS o JOIN node AS n ON n.id = o.nod
 GROUP BY n.id HAVING sum(o.memory_kib) > n.memory_kib
 UNION ALL
 SELECT 'slot', n.lasting_id FROM occupancy AS o JOIN node AS n ON n.id = o.node_id
+JOIN attempt AS a ON a.id = o.attempt_id WHERE a.state = 1 OR NOT o.is_first
 GROUP BY n.id, o.slot HAVING count(*) > 1;
 
 -- complete_tasks: what was accepted, and of whom

@@ -73,7 +73,10 @@ RETURNING children;
 
 -- attempt_end: what became of it; its record must be open
 UPDATE attempt SET
-    state = 3, ended_at = :now, started_at = coalesce(started_at, assigned_at), cause = :cause,
+    state = 3, ended_at = :now, cause = :cause,
+    started_at = coalesce(
+        started_at, max(assigned_at, :now - CAST(:run_seconds * 1000000 AS INTEGER)), assigned_at
+    ),
     exit_code = :exit_code, signal = :signal, peak_memory_kib = :peak_memory_kib,
     run_seconds = :run_seconds, reason = :reason, counted = :counted, node_fault = :node_fault,
     log_bytes = :log_bytes,

@@ -29,6 +29,10 @@ WATCH_SECONDS = 0.5
 """How often an agent looks at its patience."""
 
 
+YOUNG_SHARE = 0.3
+"""Of the attempts these are too young to be told when the next sync is made."""
+
+
 @dataclass(eq=False)
 class Running:
     """An attempt on a slot."""
@@ -38,6 +42,8 @@ class Running:
     kind: EndKind = EndKind.EXIT
     reason: str = ""
     discard: bool = False
+    told: bool = False
+    """A sync was made since it began."""
 
 
 class Nothing:
@@ -86,9 +92,23 @@ class Processes:
         """Whether there is that slot, and nothing in it."""
         return 1 <= number <= self.size and all(one.slot != number for one in self.live.values())
 
-    def alive(self) -> list[Alive]:
-        """Every attempt that has not ended."""
-        return [Alive(attempt) for attempt in self.live]
+    def places(self) -> int:
+        """How many attempts a slot may have: in some worlds more than one, as if all were short."""
+        return self._agent.node.random.choice(self._agent.node.places)
+
+    def alive(self) -> tuple[list[Alive], list[int]]:
+        """Every attempt that has not ended; some are not told yet."""
+        young = [number for number, one in self.live.items() if not one.told and self._is_young()]
+        for one in self.live.values():
+            one.told = True
+        return [Alive(attempt) for attempt in self.live if attempt not in young], young
+
+    def _is_young(self) -> bool:
+        return self._agent.node.random.random() < YOUNG_SHARE
+
+    def has_untold(self) -> bool:
+        """The next sync names all."""
+        return True
 
     def repeat_tails(self) -> None:
         """Nothing is kept of stderr here."""
@@ -303,6 +323,8 @@ class Node:
     journal: Journal = field(default_factory=Journal)
     agent: Agent | None = None
     lives: int = 0
+    places: tuple[int, ...] = (1,)
+    """How many attempts a slot may have, one of these at a time."""
     clock_ahead_seconds: float = 0.0
     """How far its monotonic clock is ahead of simulated time; it begins anew with the machine."""
     stopped: bool = False

@@ -117,6 +117,7 @@ class World:
             name, draw.randint(1, 4), 1_000_000, self.happenings, draw, self.network,
             self.site.receive, self.misfortune, self.oracle.start, self.oracle.succeeded.add,
             clock_ahead_seconds=draw.uniform(0, 1e6),
+            places=draw.choice(((1,), (1, 2, 3))),
         )  # fmt: skip
 
     def _begin(self) -> None:
