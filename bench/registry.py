@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from bench.goals import Outcome
 from bench.session import Session
-from bench.workloads import bulk, claims, commands, one_task, python_tasks, reading
+from bench.workloads import (
+    bulk,
+    claims,
+    commands,
+    million,
+    one_task,
+    python_tasks,
+    reading,
+    slot_time,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,9 @@ WORKLOADS = [
     Workload("P5", "one `/bin/true` on an idle system", one_task.one_task),
     Workload("P6", "very many tasks in one call", bulk.bulk),
     Workload("P7", "claim, publish and delete among very many tasks", claims.claims),
+    Workload("P8", "a million tasks in one job, simulated agents", million.million),
+    Workload("P9", "slot time at work with very many agents", slot_time.slot_time),
+    Workload("P10", "the server's CPU for a task's whole life", million.whole_life),
     Workload("pages", "pages of a very large job", reading.pages),
     Workload("arvados", "calls through the Python client of Arvados", reading.arvados_client),
 ]
