@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from bench import machine
 from bench.floor import Floor
+from bench.peers.seat import NAMES
 from bench.registry import WORKLOADS, Workload, chosen
 from bench.results import Results
 from bench.session import Session, Sizes
@@ -24,15 +25,21 @@ def main() -> None:
         workloads = chosen(arguments.only)
     except LookupError as error:
         parser.error(str(error))
+    peers = names_of_peers(arguments.peers)
+    if unknown := set(peers) - set(NAMES):
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}")
     sizes = Sizes(**{field.name: getattr(arguments, field.name) for field in fields(Sizes)})
-    measure(workloads, sizes, say)
+    measure(workloads, sizes, peers)
 
 
 def parse_arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     """Return the command line; every size of `Sizes` has an option of its name."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     names = ", ".join(workload.name for workload in WORKLOADS)
-    parser.add_argument("--only", default="", metavar="NAMES", help=f"of {names}")
+    parser.add_argument(
+        "--only", default="", metavar="NAMES", help=f"of {names}; default: all but P2"
+    )
+    parser.add_argument("--peers", default="", metavar="NAMES", help=f"of {', '.join(NAMES)}")
     hints = get_type_hints(Sizes)
     for field in fields(Sizes):
         kind: Callable[[str], Any] = integers if field.name == "agents" else hints[field.name]
@@ -45,11 +52,16 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
-def measure(workloads: list[Workload], sizes: Sizes, say: Callable[[str], None]) -> None:
+def names_of_peers(text: str) -> tuple[str, ...]:
+    """Return the peers of a list such as ``ray,dask``; all for none."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) or NAMES
+
+
+def measure(workloads: list[Workload], sizes: Sizes, peers: Sequence[str]) -> None:
     """Run workloads one after the other; what one found is kept before the next begins."""
     results = Results(machine.describe(), asdict(sizes))
     with tempfile.TemporaryDirectory(prefix="jobtasks-bench-") as folder:
-        session = Session(sizes, Floor(Path(folder)), say)
+        session = Session(sizes, Floor(Path(folder)), say, peers)
         for workload in workloads:
             say(f"{workload.name}: {workload.title}")
             begin = time.monotonic()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.goals import Outcome
 from bench.session import Session
 from bench.workloads import (
+    beside,
     bulk,
     claims,
     commands,
@@ -30,6 +31,7 @@ class Workload:
 
 WORKLOADS = [
     Workload("P1", "`/bin/true` below a seed, against the C loop", commands.flat),
+    Workload("P2", "the same beside other systems", beside.beside),
     Workload("P3", "a seed, its children, one task after all", commands.tree),
     Workload("P4", "Python tasks that report over HTTP, started warm", python_tasks.python_tasks),
     Workload("P5", "one `/bin/true` on an idle system", one_task.one_task),
@@ -44,9 +46,11 @@ WORKLOADS = [
 
 
 def chosen(names: str) -> list[Workload]:
-    """Return the workloads of a list such as ``P1,P5``, in their own order; all for none."""
+    """Return the workloads of a list such as ``P1,P5``, in their own order; for none all but P2."""
     known = {workload.name.lower(): workload for workload in WORKLOADS}
     wanted = [name.strip().lower() for name in names.split(",") if name.strip()]
     if unknown := set(wanted) - known.keys():
         raise LookupError(f"no such workload: {', '.join(sorted(unknown))}")
-    return [workload for name, workload in known.items() if not wanted or name in wanted]
+    return [
+        workload for name, workload in known.items() if name in (wanted or known.keys() - {"p2"})
+    ]

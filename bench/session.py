@@ -15,6 +15,8 @@ class Sizes:
     rounds: int = 5
     commands: int = 6000
     """P1, P2: tasks of ``/bin/true`` in a run."""
+    in_flight: int = 8
+    """P2: slots of each system."""
     tree: int = 1000
     """P3: children of the seed."""
     python: int = 500
