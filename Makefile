@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
-.PHONY: help setup packages run test check tests lock bench torture vm clean
+.PHONY: help setup packages run test check tests lock bench bench-peers torture vm clean
 
 help: ## show the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 setup: $(VENV)/.installed ## make .venv and install the locked dependencies and jobtasks into it
 
@@ -43,8 +43,14 @@ check: setup ## lint and types
 tests: setup ## every test
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-bench: setup ## measure: see bench/README.md
+bench: setup ## measure, about half an hour, for docs/explanation/performance.md: see bench/README.md
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.page
+
+bench-peers: setup ## measure beside other systems, which it installs into .peers, about an hour
+	@$(BIN)/python -m bench.peers --setup
+	@$(BIN)/python -m bench --only P2
+	@$(BIN)/python -m bench.page
 
 torture: setup packages ## try every promise for MINUTES (2), or the one that ROW names: docs/explanation/promises.md
 	@$(BIN)/python -m tests.torture --minutes $${MINUTES:-2} $${ROW:+--row "$$ROW"}
@@ -56,5 +62,5 @@ lock: ## pin the dependencies again, with hashes
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --quiet --output-file requirements.lock
 
-clean: ## remove .venv and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, the peers of the bench, and caches
+	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -46,9 +46,10 @@ def at_most(what: str, value: float, wanted: float | None, unit: str = "") -> Go
 
 def number(value: float) -> str:
     """Return a figure with as many digits as say something."""
-    if abs(value) >= 100:
+    if abs(value) >= 100 or value == round(value):
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    digits = 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 3
+    return f"{value:.{digits}f}"
 
 
 @dataclass

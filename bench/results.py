@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from bench.session import Sizes
 
 FOLDER = Path(__file__).with_name("results")
 
@@ -24,11 +27,21 @@ class Results:
         self.path.write_text(json.dumps(self._kept, indent=1) + "\n")
 
 
-def newest(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
-    """Return the newest outcome of each workload, with its machine, from all files."""
+def newest(folder: Path = FOLDER, *, short: bool = False) -> dict[str, dict[str, Any]]:
+    """Return the newest outcome of each workload, with its machine; short runs only if wanted."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         kept = json.loads(path.read_text())
-        for name, outcome in kept.get("workloads", {}).items():
-            found[name] = {**outcome, "machine": kept["machine"], "sizes": kept["sizes"]}
+        if short or is_full(kept["sizes"]):
+            for name, outcome in kept["workloads"].items():
+                found[name] = {**outcome, "machine": kept["machine"]}
     return found
+
+
+def is_full(sizes: dict[str, Any]) -> bool:
+    """Whether a run was of the sizes that the goals name, or had more rounds."""
+    full = json.loads(json.dumps(asdict(Sizes())))
+    return bool(sizes["rounds"] >= full["rounds"]) and {**sizes, "rounds": 0} == {
+        **full,
+        "rounds": 0,
+    }

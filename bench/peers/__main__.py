@@ -46,13 +46,18 @@ def main() -> None:
 
 
 def make_environment(name: str) -> None:
-    """Make a virtual environment with what the peer's requirements pin."""
+    """Make a virtual environment with what the peer's requirements pin, unless there is one."""
     folder = ENVIRONMENTS / name
+    wanted = REQUIREMENTS / f"{name}.txt"
+    installed = folder / wanted.name
+    if installed.exists() and installed.read_text() == wanted.read_text():
+        return
     print(f"setting up {name}", flush=True)
     venv.create(folder, with_pip=True, clear=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    wanted = ["--requirement", str(REQUIREMENTS / f"{name}.txt")]
-    subprocess.run([*pip, "--disable-pip-version-check", *wanted], check=True)
+    options = ["--disable-pip-version-check", "--requirement", str(wanted)]
+    subprocess.run([*pip, *options], check=True)
+    shutil.copy(wanted, installed)
 
 
 def install_packages(names: list[str]) -> None:

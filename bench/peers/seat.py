@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.peers.base import ROOT
 
-ENVIRONMENTS = Path(__file__).parents[1] / ".peers"
+ENVIRONMENTS = ROOT / ".peers"
 REQUIREMENTS = Path(__file__).with_name("requirements")
 WITHOUT = ("parallel", "xargs", "slurm")
 """Peers that need no virtual environment: programs of the system."""
