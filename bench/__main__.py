@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,6 +17,9 @@ from bench.peers.seat import NAMES
 from bench.registry import WORKLOADS, Workload, chosen
 from bench.results import Results
 from bench.session import Session, Sizes
+
+BUSY_SHARE = 0.3
+"""Of the cores: a load above it is told."""
 
 
 def main() -> None:
@@ -29,7 +33,8 @@ def main() -> None:
     if unknown := set(peers) - set(NAMES):
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
     sizes = Sizes(**{field.name: getattr(arguments, field.name) for field in fields(Sizes)})
-    measure(workloads, sizes, peers)
+    if not measure(workloads, sizes, peers):
+        raise SystemExit(1)
 
 
 def parse_arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -57,20 +62,33 @@ def names_of_peers(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) or NAMES
 
 
-def measure(workloads: list[Workload], sizes: Sizes, peers: Sequence[str]) -> None:
-    """Run workloads one after the other; what one found is kept before the next begins."""
-    results = Results(machine.describe(), asdict(sizes))
+def measure(workloads: list[Workload], sizes: Sizes, peers: Sequence[str]) -> bool:
+    """Run workloads one after the other; return whether all went to their end.
+
+    What one found is kept before the next begins; one that fails does not stop the others.
+    """
+    described = machine.describe()
+    if described["load"] > BUSY_SHARE * described["cores"]:
+        say(f"others are at work on this machine (load {described['load']}): rates will be low")
+    results = Results(described, asdict(sizes))
+    is_whole = True
     with tempfile.TemporaryDirectory(prefix="jobtasks-bench-") as folder:
         session = Session(sizes, Floor(Path(folder)), say, peers)
         for workload in workloads:
             say(f"{workload.name}: {workload.title}")
             begin = time.monotonic()
-            outcome = workload.run(session)
+            try:
+                outcome = workload.run(session)
+            except Exception:
+                traceback.print_exc()
+                is_whole = False
+                continue
             for goal in outcome.goals:
                 say(f"  {goal}")
             say(f"  ({time.monotonic() - begin:.0f} s)")
             results.keep(workload.name, outcome.kept())
     say(f"kept in {results.path}")
+    return is_whole
 
 
 def say(line: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,8 @@ TITLES = {
     "slurm": "Slurm",
 }
 END_SECONDS = 60.0
+ANSWER_SECONDS = 1200.0
+"""How long a call may take."""
 
 
 class PeerFailed(Exception):
@@ -84,6 +88,9 @@ class Seat:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
+        # Each answer is one line, so nothing of an earlier one is left in the buffer.
+        if not select.select([self._process.stdout], [], [], ANSWER_SECONDS)[0]:
+            raise PeerFailed(f"no answer to {message[0]} for {ANSWER_SECONDS:.0f} s")
         line = self._process.stdout.readline()
         if not line:
             raise PeerFailed(f"it has ended: {self._log.read_text(errors='replace')[-300:]}")
@@ -93,12 +100,13 @@ class Seat:
         return found
 
     def end(self) -> None:
-        """Let the peer stop its servers, and go."""
-        try:
-            self._process.communicate(timeout=END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
+        """Let the peer stop its servers, and go; at TERM it does so, too."""
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                self._process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.communicate(timeout=END_SECONDS)
+                return
 
 
 @contextlib.contextmanager

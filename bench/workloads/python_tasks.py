@@ -69,8 +69,11 @@ def python_tasks(session: Session) -> Outcome:
     goals = []
     for in_flight, wanted in GOALS.items():
         for name, path in interpreters().items():
-            rounds = rounds_of(session, in_flight, path)
             key = f"{in_flight} in flight, {name}"
+            session.say(f"  {key}")
+            rounds = rounds_of(session, in_flight, path)
+            if rounds.failures:
+                raise RuntimeError(rounds.failures[OURS])
             figures[key] = rounds.figures()
             goals.append(at_least(f"times the floor, {key}", rounds.ratio(OURS), wanted, "×"))
     return Outcome(figures, goals)
