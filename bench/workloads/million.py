@@ -56,9 +56,9 @@ def run_job(service: Service, agents: Fleet, tasks: int) -> dict[str, Any]:
 
 def memory_growth_mb(samples: list[dict[str, Any]]) -> float:
     """Return by how much memory grows while tasks run, after the first tenth of them."""
-    most = samples[-1]["done"]
+    most = samples[-1]["done"] if samples else 0
     steady = [one["memory_mb"] for one in samples if one["done"] > STEADY * most]
-    return float(max(steady) - steady[0])
+    return float(max(steady) - steady[0]) if steady else 0.0
 
 
 def million(session: Session) -> Outcome:
