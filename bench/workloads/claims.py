@@ -15,6 +15,7 @@ from bench.session import Session
 from jobtasks.core.errors import JobTasksError
 from jobtasks.core.placement import NodeSize
 from jobtasks.protocol.messages import Assignment, Ended, EndKind
+from jobtasks.service import fleet
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Context
 from jobtasks.service.ends import record_end
@@ -81,7 +82,7 @@ class Database:
 def claim_all(ctx: Context) -> None:
     """Claim for every slot of the node, and settle the counters, as a sync does."""
     ledger = Ledger(ctx)
-    claimed = claim(ctx, ledger, NODE, 1, list(range(1, SLOTS + 1)))
+    claimed = claim(ctx, ledger, NODE, 1, range(1, SLOTS + 1), fleet.taken_slots(ctx, NODE.id))
     ledger.flush()
     if len(claimed) != SLOTS:
         raise RuntimeError(f"{len(claimed)} tasks were claimed")

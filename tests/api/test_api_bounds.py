@@ -14,9 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import Response
 from tests.api.conftest import ADMIN, Api, LiveServer
 
 from jobtasks.api.connection import FILES_OF_OWN, bounded_by
+from jobtasks.api.renewals import Headers
 from jobtasks.core.settings import Settings
 
 LIMIT_SECONDS = 30.0
@@ -214,13 +216,20 @@ def _is_served(api: Api) -> bool:
         return False
 
 
+def connections_open_max(settings: Settings) -> int:
+    async def nobody(headers: Headers, body: bytes) -> Response:
+        raise AssertionError(headers, body)
+
+    return bounded_by(settings, nobody).connections_open_max
+
+
 def test_the_server_keeps_files_for_itself() -> None:
     """However many connections are allowed, its database and logs can be opened."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
-        assert bounded_by(Settings()).connections_open_max == 1000 - FILES_OF_OWN
-        assert bounded_by(Settings(connections_max=5)).connections_open_max == 5
+        assert connections_open_max(Settings()) == 1000 - FILES_OF_OWN
+        assert connections_open_max(Settings(connections_max=5)) == 5
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

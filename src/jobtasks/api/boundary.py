@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jobtasks.api import renewals
 from jobtasks.api.answers import error_answer, failure
 from jobtasks.api.bodies import Bodies
 from jobtasks.api.connection import HEAD_TOO_LARGE
@@ -107,6 +108,35 @@ class Boundary:
         finally:
             self._meters.requests_open -= counted
             self._meters.count_request(scope["method"], _route_of(scope), status)
+
+    async def renew(self, headers: renewals.Headers, body: bytes) -> Response:
+        """Answer a renewal that came the short way, as `__call__` would."""
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": renewals.PATH,
+            "query_string": b"",
+            "headers": headers,
+            "route": self._direct[renewals.PATH],
+        }
+        scope[REQUEST_ID] = request_id = _request_id(scope)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        request = Request(scope, receive)
+        answer: Response
+        try:
+            answer = await self._direct[renewals.PATH].endpoint(request)
+        except JobTasksError as error:
+            answer = error_answer(error)
+        except Exception as error:
+            extra = {"request": request_id, "path": renewals.PATH}
+            logger.exception("a request failed", extra=extra)
+            answer = await on_crash(request, error)
+        answer.headers["x-request-id"] = request_id
+        self._meters.count_request("POST", renewals.PATH, answer.status_code)
+        return answer
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

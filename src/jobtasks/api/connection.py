@@ -6,12 +6,16 @@ few hundred clients that send a byte now and then would hold all of its connecti
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from asyncio import TimerHandle, Transport
+from collections.abc import Awaitable, Callable
 from enum import Enum
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from jobtasks.api import renewals
 from jobtasks.api.answers import error_answer
 from jobtasks.api.deliveries import EXCHANGE, Exchange
 from jobtasks.api.requests import DRAIN_BYTES_MAX
@@ -34,6 +38,10 @@ FILES_OF_OWN = 128
 it could serve nobody, agents neither."""
 FAREWELL_SECONDS = 0.5
 """How long a client with TLS has to take the rest of an answer when the server ends."""
+
+
+Renew = Callable[[renewals.Headers, bytes], Awaitable[Response]]
+"""Answers a renewal by its headers and body."""
 
 
 class Part(Enum):
@@ -60,6 +68,13 @@ class BoundedConnection(HttpToolsProtocol):
     """Fires when the client has not taken anything of an answer for too long."""
     _exchange: Exchange | None = None
     """The newest request on the connection."""
+    renew: Renew | None = None
+    """What answers a renewal that came whole, past all that is below (api/renewals.py)."""
+    _renewing: asyncio.Task[None] | None = None
+    _early = b""
+    """What came while a renewal was answered."""
+    _is_last = False
+    """The server ends: nothing follows the renewal that is answered."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
@@ -77,6 +92,15 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived; refuse a head that is too large before it is whole."""
+        if self._renewing is not None:
+            self._early += data
+            self.transport.pause_reading()
+            return
+        if self._part is Part.NOTHING and (self.cycle is None or self.cycle.response_complete):
+            renewal = renewals.read(data)
+            if renewal is not None and self.renew is not None:
+                self._take_renewal(self.renew, *renewal)
+                return
         began = self._part
         if began is Part.NOTHING and self._arriving is None:
             self._expect(self.settings.head_seconds)
@@ -137,6 +161,9 @@ class BoundedConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """End after what is under way."""
+        if self._renewing is not None:
+            self._is_last = True
+            return
         super().shutdown()
         if self.scheme == "https" and self.transport.is_closing():
             # TLS waits for the client's farewell, and an idle one says none.
@@ -145,6 +172,35 @@ class BoundedConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(MalformedRequest(msg))
+
+    def _take_renewal(self, renew: Renew, headers: renewals.Headers, body: bytes) -> None:
+        self._expect(None)
+        self._unset_keepalive_if_required()
+        if self._exchange is not None:
+            self._exchange.delivered()
+            self._exchange = None
+        self._renewing = self.loop.create_task(self._answer_renewal(renew, headers, body))
+        # The server waits for these when it ends.
+        self.tasks.add(self._renewing)
+        self._renewing.add_done_callback(self.tasks.discard)
+
+    async def _answer_renewal(self, renew: Renew, headers: renewals.Headers, body: bytes) -> None:
+        answer = await renew(headers, body)
+        self._renewing = None
+        if self.transport.is_closing():
+            return
+        self.transport.write(renewals.render(answer))
+        if self._is_last or renewals.ends_connection(answer):
+            self.transport.close()
+            return
+        early, self._early = self._early, b""
+        if early:
+            self.transport.resume_reading()
+            self.data_received(early)
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _expect(self, seconds: float | None) -> None:
         if self._arriving is not None:
@@ -181,11 +237,15 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded_by(settings: Settings) -> type[BoundedConnection]:
-    """Return the class of connections that keep to these settings, and to this process's files."""
+def bounded_by(settings: Settings, renew: Renew) -> type[BoundedConnection]:
+    """Return the class of connections that keep to these settings, and to this process's files.
+
+    `renew` answers renewals that come whole.
+    """
     files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     members = {
         "settings": settings,
+        "renew": staticmethod(renew),
         "connections_open_max": min(settings.connections_max, max(files_max - FILES_OF_OWN, 1)),
     }
     return type("BoundedConnection", (BoundedConnection,), members)

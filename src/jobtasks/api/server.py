@@ -334,9 +334,10 @@ class ServerProcess:
 
 def http_config(edge: Edge) -> uvicorn.Config:
     """Return how requests are taken."""
+    app = make_app(edge)
     return uvicorn.Config(
-        make_app(edge),
-        http=bounded_by(edge.world.settings),
+        app,
+        http=bounded_by(edge.world.settings, app.renew),
         ws="none",
         lifespan="off",
         proxy_headers=False,
