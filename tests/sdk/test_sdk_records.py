@@ -97,6 +97,18 @@ def test_create_many_makes_few_calls(in_a_task: Any, monkeypatch: pytest.MonkeyP
     assert task.create_many([]) == []
 
 
+def test_create_many_keeps_the_order_of_small_and_large(
+    in_a_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neighbours are encoded together when they are small, and one by one when they are not."""
+    monkeypatch.setattr(_records, "RUN_TASKS", 3)
+    monkeypatch.setattr(_records, "RUN_BYTES_MAX", 200)
+    answer(in_a_task, lambda request: {"uuids": ["u"] * len(request.body["job_tasks"])})
+    given = [{"parameters": {"n": n, "text": "é" * (90 * (n in (4, 7)))}} for n in range(11)]
+    assert len(jobtasks_sdk.current_task().create_many(given)) == 11
+    assert [item for request in in_a_task.requests for item in request.body["job_tasks"]] == given
+
+
 def test_create_many_refuses_a_misspelt_argument(in_a_task: Any) -> None:
     """A wrong name is noticed before anything is sent."""
     with pytest.raises(TypeError, match="parameter"):
