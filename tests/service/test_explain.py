@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -331,6 +331,9 @@ class CountingTx:
         raise AssertionError(f"{query}: a question writes nothing")
 
     def run_many(self, query: str, rows: Iterable[Values], /) -> int:
+        raise AssertionError(f"{query}: a question writes nothing")
+
+    def add_many(self, query: str, rows: Sequence[Sequence[Value]], /) -> None:
         raise AssertionError(f"{query}: a question writes nothing")
 
     def add(self, query: str, /, **values: Value) -> int:

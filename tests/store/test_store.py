@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from jobtasks.core.errors import Invalid, Unavailable
-from jobtasks.store.base import Store, Tx
+from jobtasks.store.base import Store, Tx, Value
 
 SECONDS = 30
 """How long a test waits for what must happen."""
@@ -182,6 +183,28 @@ def test_the_shapes_of_answers(store: Store) -> None:
         tx.lock_jobs([3, 1])
 
     store.write(work).result(SECONDS)
+
+
+@pytest.mark.parametrize("count", [0, 1, 399, 400, 401, 1000])
+def test_an_insert_of_many_rows(store: Store, count: int) -> None:
+    """Every row is there, whether it went with others in one statement or not."""
+    rows = [_task_row(number) for number in range(count)]
+    store.write(lambda tx: tx.add_many("task_add", rows)).result(SECONDS)
+    found = store.read(lambda tx: tx.text("SELECT id, uuid, parameters FROM task ORDER BY id", {}))
+    assert found == [(row[0], row[1], row[4]) for row in rows]
+
+
+def test_an_insert_of_many_rows_adds_all_or_none(store: Store) -> None:
+    """One that cannot be is the error of the whole piece of work."""
+    rows = [_task_row(number) for number in range(1000)]
+    rows[700] = rows[0]
+    with pytest.raises(sqlite3.IntegrityError):
+        store.write(lambda tx: tx.add_many("task_add", rows)).result(SECONDS)
+    assert store.read(lambda tx: tx.text("SELECT count(*) FROM task", {})) == [(0,)]
+
+
+def _task_row(number: int) -> tuple[Value, ...]:
+    return (number, f"uuid-{number}", 1, 1, f'{{"n":{number}}}', "{}", None, 0, 0)
 
 
 def test_an_unknown_statement_is_an_error(store: Store) -> None:

@@ -195,7 +195,7 @@ def _store(ctx: Context, caller: Caller, job: JobRecord, tasks: list[NewTask]) -
             batch = batches[key] = _batch(ctx, caller, job, key, first_id + offset)
         batch.count += 1
         rows.append((first_id + offset, uuid, batch.id, *task, ctx.now, ctx.now))
-    ctx.tx.run_many("task_add", rows)
+    ctx.tx.add_many("task_add", rows)
     _count(ctx, job.id, batches)
     events.tasks_created(ctx, job.id, caller.task_id, first, count)
     return BulkCreated(count, first, uuids)

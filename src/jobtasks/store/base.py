@@ -55,6 +55,13 @@ class Tx(Protocol):
         """Execute a write once per row of values; return how many rows changed in all."""
         ...
 
+    def add_many(self, query: str, rows: Sequence[Sequence[Value]], /) -> None:
+        """Execute an insert of one row, ``VALUES (?, …)``, for many rows, many in one statement.
+
+        For a hundred rows and more; of fewer `run_many` costs as little.
+        """
+        ...
+
     def add(self, query: str, /, **values: Value) -> int:
         """Execute an insert and return the new row's id."""
         ...
