@@ -303,6 +303,21 @@ class Edge:
             piece.withdraw()
             raise
 
+    def submit(self, work: Callable[[Context], object]) -> None:
+        """Have the server itself write something, and wait for nothing."""
+        wake: set[str] = set()
+
+        def run(tx: Tx) -> None:
+            ctx = Context(tx, self._clock(), self.world)
+            work(ctx)
+            wake.update(ctx.wake)
+
+        def tell(_: object, problem: BaseException | None) -> None:
+            if wake and problem is None:
+                self.hub.ring(wake)
+
+        self.store.submit(Piece(run, tell))
+
     async def look(self, work: Callable[[Context], T]) -> T:
         """Run `work` on a snapshot for the server itself: nobody is identified."""
         return await self.in_thread(

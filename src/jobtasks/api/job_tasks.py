@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
+from jobtasks.api.bulk import create_in_slices
 from jobtasks.api.collection import BASE, Collection, Methods
-from jobtasks.api.edge import Edge
+from jobtasks.api.edge import Edge, is_rehearsal
+from jobtasks.api.items import Items
 from jobtasks.api.parsing import Body, parse_fields, parse_records, raw_fields, read_body
 from jobtasks.api.ranges import Span, asked_span, range_headers
 from jobtasks.api.rendering import render_attempt, render_task
@@ -20,6 +23,8 @@ from jobtasks.core.resources import RESOURCES, is_digits
 from jobtasks.core.states import AttemptState
 from jobtasks.core.timestamps import render_time
 from jobtasks.service import explain, listing, logs, tasks
+from jobtasks.service.creation import BulkCreated
+from jobtasks.service.idempotency import Name
 from jobtasks.store.records import TaskRecord
 
 TEXT = "text/plain; charset=utf-8"
@@ -61,15 +66,10 @@ class JobTasks(Collection[TaskRecord]):
     async def create(self, request: Request) -> Response:
         """Create one task and answer with it, or many and answer with their uuids (R2)."""
         body = await self._records(request)
-        items = body.items
-        if items is not None:
-            created = await self.edge.write_once(
-                request,
-                body.key,
-                lambda ctx, caller: tasks.create_many(ctx, caller, items, body.key),
-                brief=len(items) <= BRIEF_ITEMS,
-            )
-            return json_answer(created)
+        if body.large is not None:
+            return json_answer(await self._create_large(request, body.large, body.key))
+        if body.items is not None:
+            return json_answer(await self._create_many(request, body.items, body.key))
         names = self.selected(request, body.parameters)
         task = await self.edge.write_once(
             request,
@@ -78,6 +78,24 @@ class JobTasks(Collection[TaskRecord]):
             brief=True,
         )
         return self.answer(task, names)
+
+    async def _create_large(self, request: Request, items: Items, key: Name | None) -> BulkCreated:
+        if not is_rehearsal(request):
+            created = await create_in_slices(self.edge, request, items, key)
+            if created is not None:
+                return created
+        decoded = await self.edge.in_thread(items.decoded, 0, len(items))
+        return await self._create_many(request, decoded, key)
+
+    async def _create_many(
+        self, request: Request, items: list[dict[str, Any]], key: Name | None
+    ) -> BulkCreated:
+        return await self.edge.write_once(
+            request,
+            key,
+            lambda ctx, caller: tasks.create_many(ctx, caller, items, key),
+            brief=len(items) <= BRIEF_ITEMS,
+        )
 
     async def _records(self, request: Request) -> Body:
         self.edge.admit_body(request)

@@ -14,6 +14,7 @@ import msgspec
 from starlette.requests import Request
 
 from jobtasks.api.forms import FORM, Form, arguments_in, record_in
+from jobtasks.api.items import Items, large_items
 from jobtasks.api.requests import DRAIN_BYTES_MAX
 from jobtasks.core.errors import Invalid, MalformedRequest, TooLarge
 from jobtasks.core.nesting import deeper_than
@@ -31,6 +32,8 @@ class Body:
     """Top-level keys beside the record: ``select`` and the like."""
     items: list[dict[str, Any]] | None = None
     """The records of a bulk create; None in a body with one record."""
+    large: Items | None = None
+    """The records of a large one instead."""
     key: Name | None = None
     """What tells the request from its repeat, if it brought anything that does."""
     whole: bool = False
@@ -97,6 +100,9 @@ def parse_record(resource: Resource, body: bytes, settings: Settings) -> Body:
 
 def parse_records(resource: Resource, body: bytes, settings: Settings) -> Body:
     """Do the same for a body that may bring many records under the collection's name."""
+    large = large_items(body, settings)
+    if large is not None:
+        return Body({}, large=large)
     value = decode_body(body, settings.depth_max)
     if resource.name in value:
         return Body({}, value, _items(resource, value[resource.name], settings.bulk_tasks_max))

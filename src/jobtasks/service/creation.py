@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -12,6 +12,7 @@ from jobtasks.core import resources
 from jobtasks.core.constraints import Constraints
 from jobtasks.core.errors import Invalid, StaleAttempt
 from jobtasks.core.identifiers import task_id
+from jobtasks.core.settings import Settings
 from jobtasks.core.states import BatchState, TaskState
 from jobtasks.service import events, shapes
 from jobtasks.service.context import Caller, Context
@@ -45,6 +46,25 @@ NewTask = tuple[int, str, str, str | None]
 """A task to create, checked: sequence; parameters, runtime_constraints and command as JSON text."""
 
 
+class Limited(Protocol):
+    """What knows the limits: a context, or an origin."""
+
+    @property
+    def settings(self) -> Settings:
+        """Times and limits."""
+
+
+class Origin(NamedTuple):
+    """What new tasks are checked against; none of it changes while their creator runs."""
+
+    settings: Settings
+    job_uuid: str
+    owner_uuid: str
+    creator_uuid: str
+    sequence: int
+    """The creator's."""
+
+
 @dataclass
 class Batch:
     """A batch that tasks of this arrival go to; `head` is the id of the first of them."""
@@ -54,11 +74,37 @@ class Batch:
     count: int = 0
 
 
+Batches = dict[tuple[int, str], Batch]
+"""By sequence and constraints."""
+
+
 def create_children(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -> BulkCreated:
     """Create the tasks that a running attempt asks for; all or nothing.
 
     Raises:
         Invalid: an item breaks a rule; the sentence names its place when there are several.
+        StaleAttempt: the attempt is over.
+    """
+    job, origin = origin_of(ctx, caller)
+    check_count(ctx, job, len(items))
+    tasks = checked(origin, items)
+    count_children(ctx, caller, len(tasks))
+    first = take_qsequences(ctx, job.id, len(tasks))
+    batches: Batches = {}
+    uuids = add_rows(
+        ctx, job.id, first, tasks, batches, lambda key, head: _batch(ctx, caller, job, key, head)
+    )
+    for batch in batches.values():
+        ctx.tx.run("batch_grow", batch_id=batch.id, count=batch.count, head=batch.head)
+    tell_counters(ctx, job.id, batches)
+    events.tasks_created(ctx, job.id, caller.task_id, first, len(tasks))
+    return BulkCreated(len(tasks), first, uuids)
+
+
+def origin_of(ctx: Context, caller: Caller) -> tuple[JobRecord, Origin]:
+    """Return the job of a running attempt, locked, and what its new tasks are checked against.
+
+    Raises:
         StaleAttempt: the attempt is over.
     """
     assert caller.job_id is not None and caller.task_id is not None
@@ -67,9 +113,7 @@ def create_children(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -
     creator = ctx.tx.one(TaskRecord, "task_by_id", task_id=caller.task_id)
     if job is None or creator is None:
         raise StaleAttempt
-    check_count(ctx, job, len(items))
-    tasks = [_checked(ctx, job, creator, item, place) for place, item in enumerate(items)]
-    return _store(ctx, caller, job, tasks)
+    return job, Origin(ctx.settings, job.uuid, job.owner_uuid, creator.uuid, creator.sequence)
 
 
 def created_before(ctx: Context, caller: Caller, first: int, count: int) -> BulkCreated:
@@ -93,46 +137,52 @@ def check_count(ctx: Context, job: JobRecord, count: int) -> None:
         raise Invalid(f"A job may have at most {ctx.settings.tasks_per_job_max} tasks.")
 
 
-def _checked(
-    ctx: Context, job: JobRecord, creator: TaskRecord, item: dict[str, Any], place: int
-) -> NewTask:
-    try:
-        return _new_task(ctx, job, creator, item)
-    except Invalid as problem:
-        if not place:
-            raise
-        raise Invalid(*(f"task {place}: {message}" for message in problem.messages)) from None
+def checked(origin: Origin, items: list[dict[str, Any]], first: int = 0) -> list[NewTask]:
+    """Return tasks to create, checked; the first of them is number `first` of the call.
+
+    Raises:
+        Invalid: an item breaks a rule; the sentence names its place, but for the first.
+    """
+    tasks = []
+    for place, item in enumerate(items, first):
+        try:
+            tasks.append(_new_task(origin, item))
+        except Invalid as problem:
+            if not place:
+                raise
+            raise Invalid(*(f"task {place}: {message}" for message in problem.messages)) from None
+    return tasks
 
 
-def _new_task(ctx: Context, job: JobRecord, creator: TaskRecord, item: dict[str, Any]) -> NewTask:
+def _new_task(origin: Origin, item: dict[str, Any]) -> NewTask:
     parameters, constraints, command = EMPTY_OBJECT, EMPTY_OBJECT, None
     sequence: int | None = None
     for name, value in item.items():
         if name == "parameters":
-            parameters = _object_text(ctx, name, value)
+            parameters = _object_text(origin, name, value)
         elif name == "sequence":
             sequence = None if value in (None, "") else _sequence(value)
         elif name in ("runtime_constraints", "resource_limits"):
-            constraints = _object_text(ctx, "runtime_constraints", value)
+            constraints = _object_text(origin, "runtime_constraints", value)
             shapes.task_constraints(constraints)
         elif name == "command":
-            command = command_text(ctx, value)
+            command = command_text(origin, value)
         elif name not in IGNORED:
-            _check_fixed(job, creator, name, value)
+            _check_fixed(origin, name, value)
     if sequence is None:
-        sequence = _sequence(creator.sequence + 1)
+        sequence = _in_range(origin.sequence + 1)
     return sequence, parameters, constraints, command
 
 
-def _object_text(ctx: Context, name: str, value: Any) -> str:
+def _object_text(origin: Limited, name: str, value: Any) -> str:
     if value is None or value == "":
         return EMPTY_OBJECT
     if type(value) is not dict:
         value = resources.coerce(JOB_TASKS.attributes[name], value)
-    return object_text(ctx, name, value)
+    return object_text(origin, name, value)
 
 
-def object_text(ctx: Context, name: str, value: Mapping[str, Any]) -> str:
+def object_text(ctx: Limited, name: str, value: Mapping[str, Any]) -> str:
     """Return a JSON object as the text that is stored, within its limit (R40)."""
     try:
         text = encode_json(value).decode()
@@ -142,7 +192,7 @@ def object_text(ctx: Context, name: str, value: Mapping[str, Any]) -> str:
     return text
 
 
-def command_text(ctx: Context, value: Any) -> str | None:
+def command_text(ctx: Limited, value: Any) -> str | None:
     """Return a command as the text that is stored, None when there is none (R39)."""
     if value is None or value == "" or value == []:
         return None
@@ -152,7 +202,7 @@ def command_text(ctx: Context, value: Any) -> str | None:
     return text
 
 
-def check_size(ctx: Context, name: str, text: str) -> None:
+def check_size(ctx: Limited, name: str, text: str) -> None:
     """Raise `Invalid` when one attribute's text is past its limit in bytes (R40)."""
     limit = ctx.settings.record_bytes_max
     if len(text) > limit or (len(text) > limit // 4 and len(text.encode()) > limit):
@@ -160,54 +210,75 @@ def check_size(ctx: Context, name: str, text: str) -> None:
 
 
 def _sequence(value: Any) -> int:
-    sequence = resources.coerce(JOB_TASKS.attributes["sequence"], value)
+    return _in_range(int(resources.coerce(JOB_TASKS.attributes["sequence"], value)))
+
+
+def _in_range(sequence: int) -> int:
     if not 0 <= sequence <= SEQUENCE_MAX:
         raise Invalid(f"sequence must be an integer from 0 to {SEQUENCE_MAX}")
-    return int(sequence)
+    return sequence
 
 
-def _check_fixed(job: JobRecord, creator: TaskRecord, name: str, value: Any) -> None:
+def _check_fixed(origin: Origin, name: str, value: Any) -> None:
     """Refuse a value for what the server gives, unless it says what will be so anyway (R2)."""
-    expected = {"job_uuid": job.uuid, "created_by_job_task_uuid": creator.uuid}
+    expected = {"job_uuid": origin.job_uuid, "created_by_job_task_uuid": origin.creator_uuid}
     attribute = resources.attribute(JOB_TASKS, name)
     if attribute.ignored or value in (None, "", 0) or value == expected.get(name):
         return
     if name in expected:
         raise Invalid(f"{name} can only be {expected[name]} here: the attempt's own")
-    if name == "owner_uuid" and value == job.owner_uuid:
+    if name == "owner_uuid" and value == origin.owner_uuid:
         return
     raise Invalid(f"{name} is given by the server")
 
 
-def _store(ctx: Context, caller: Caller, job: JobRecord, tasks: list[NewTask]) -> BulkCreated:
-    count = len(tasks)
-    _count_children(ctx, caller, count)
-    following = ctx.tx.value("tally_take_qsequences", job_id=job.id, count=count)
-    first = int(following) - count
-    first_id = task_id(job.id, first)
-    uuids = ctx.world.uuids.make_many("job_task", ctx.now, count)
-    batches: dict[tuple[int, str], Batch] = {}
+def take_qsequences(ctx: Context, job_id: int, count: int) -> int:
+    """Take so many numbers of arrival that follow each other; return the first (R6)."""
+    return int(ctx.tx.value("tally_take_qsequences", job_id=job_id, count=count)) - count
+
+
+def add_rows(
+    ctx: Context,
+    job_id: int,
+    first: int,
+    tasks: list[NewTask],
+    batches: Batches,
+    open_batch: Callable[[tuple[int, str], int], Batch],
+) -> list[str]:
+    """Add tasks from qsequence `first` on to their batches; return their uuids.
+
+    `open_batch` gives the batch of a sequence and constraints that is not among `batches` yet, by
+    the id of its first task here.
+    """
+    first_id = task_id(job_id, first)
+    uuids = ctx.world.uuids.make_many("job_task", ctx.now, len(tasks))
     rows = []
-    for offset, (task, uuid) in enumerate(zip(tasks, uuids, strict=True)):
+    for row_id, (task, uuid) in enumerate(zip(tasks, uuids, strict=True), first_id):
         key = (task[0], task[2])
         batch = batches.get(key)
         if batch is None:
-            batch = batches[key] = _batch(ctx, caller, job, key, first_id + offset)
+            batch = batches[key] = open_batch(key, row_id)
         batch.count += 1
-        rows.append((first_id + offset, uuid, batch.id, *task, ctx.now, ctx.now))
+        rows.append((row_id, uuid, batch.id, *task, ctx.now, ctx.now))
     ctx.tx.add_many("task_add", rows)
-    _count(ctx, job.id, batches)
-    events.tasks_created(ctx, job.id, caller.task_id, first, count)
-    return BulkCreated(count, first, uuids)
+    return uuids
 
 
-def _count_children(ctx: Context, caller: Caller, count: int) -> None:
+def count_children(ctx: Context, caller: Caller, count: int) -> None:
     """Note that a running attempt creates so many tasks more (R40)."""
     created = ctx.tx.value("attempt_children", attempt_id=caller.attempt_id, count=count)
     if created is None:
         raise StaleAttempt
     if int(created) > ctx.settings.children_per_task_max:
         raise Invalid(f"A task may create at most {ctx.settings.children_per_task_max} tasks.")
+
+
+def tell_counters(ctx: Context, job_id: int, batches: Batches) -> None:
+    """Count what was added to these batches, and settle the job."""
+    ledger = Ledger(ctx)
+    for (sequence, _), batch in batches.items():
+        ledger.add(job_id, sequence, TaskState.WAITING, batch.count)
+    ledger.flush()
 
 
 def _batch(ctx: Context, caller: Caller, job: JobRecord, key: tuple[int, str], head: int) -> Batch:
@@ -251,12 +322,3 @@ def add_batch(
         size=size,
         head=head,
     )
-
-
-def _count(ctx: Context, job_id: int, batches: dict[tuple[int, str], Batch]) -> None:
-    ledger = Ledger(ctx)
-    for (sequence, _), batch in batches.items():
-        if batch.count:
-            ctx.tx.run("batch_grow", batch_id=batch.id, count=batch.count, head=batch.head)
-            ledger.add(job_id, sequence, TaskState.WAITING, batch.count)
-    ledger.flush()

@@ -85,23 +85,34 @@ def once(
         return create()
     if isinstance(key, RequestName):
         return repeats.once(ctx, caller, key, create, name, recall)
-    holder = _holder(caller, key)
-    known = ctx.tx.one(Remembered, "idempotency_get", holder=holder, key=key.text)
+    known = recalled(ctx, caller, key, recall)
     if known is not None:
-        if known.body_hash != key.body_hash:
-            name_of_key = "submit_id" if key.is_submit_id else "Idempotency-Key"
-            raise Invalid(f"This {name_of_key} was used with another body (R22).")
-        return recall(json.loads(known.answer))
+        return known
     made = create()
     ctx.tx.run(
         "idempotency_put",
-        holder=holder,
+        holder=_holder(caller, key),
         key=key.text,
         body_hash=key.body_hash,
         answer=json.dumps(name(made)),
         now=NEVER_SWEPT if key.is_submit_id else ctx.now,
     )
     return made
+
+
+def recalled(ctx: Context, caller: Caller, key: Key, recall: Callable[[Any], T]) -> T | None:
+    """Return what an earlier create with this key made, as it is now; None when there was none.
+
+    Raises:
+        Invalid: the key came with another body.
+    """
+    known = ctx.tx.one(Remembered, "idempotency_get", holder=_holder(caller, key), key=key.text)
+    if known is None:
+        return None
+    if known.body_hash != key.body_hash:
+        name_of_key = "submit_id" if key.is_submit_id else "Idempotency-Key"
+        raise Invalid(f"This {name_of_key} was used with another body (R22).")
+    return recall(json.loads(known.answer))
 
 
 def _holder(caller: Caller, key: Key) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.protocol.messages import Ended, EndKind
-from jobtasks.service import ends, events, gangs, jobs, nodes, repeats
+from jobtasks.service import arrivals, ends, events, gangs, jobs, nodes, repeats
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
 
@@ -125,6 +125,7 @@ def sweep(ctx: Context) -> bool:
     ctx.tx.run("idempotency_sweep", before=before, limit=ctx.settings.sweep_rows)
     repeats.sweep(ctx)
     events.sweep(ctx)
+    arrivals.forget(ctx)
     batch_id = ctx.tx.value("batch_dead")
     if batch_id is None:
         return False

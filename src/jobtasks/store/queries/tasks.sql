@@ -138,8 +138,10 @@ UPDATE batch SET state = 2 WHERE job_id = :job_id;
 -- batch_has_shape: whether the job already has this shape
 SELECT 1 FROM batch WHERE job_id = :job_id AND shape_id = :shape_id LIMIT 1;
 
--- batch_dead: a batch whose rows are still there
-SELECT id FROM batch WHERE state = 2 ORDER BY id LIMIT 1;
+-- batch_dead: a batch whose rows are still there, and no more of them come
+SELECT id FROM batch
+WHERE state = 2 AND (arrival_id IS NULL OR arrival_id NOT IN (SELECT id FROM arrival))
+ORDER BY id LIMIT 1;
 
 -- batch_dead_tasks: rows of a dead batch
 SELECT id FROM task WHERE batch_id = :batch_id ORDER BY id LIMIT :limit;
