@@ -120,7 +120,8 @@ def block(database: Prepared) -> None:
             jobs.create(ctx, caller, {**SCRIPT, **TOO_LARGE})
 
     database.service.call(add)
-    database.service.tick()
+    while database.service.tick() == 0:
+        pass
     running = database.service.rows("SELECT count(*) FROM job WHERE state = 'Running'")
     assert running == [(BLOCKED_JOBS + 1,)]
 

@@ -90,6 +90,21 @@ def test_a_start_looks_at_sizes_not_at_nodes(fleets: tuple[Fleet, Fleet]) -> Non
     assert many.steps - few.steps <= 40 * (MANY - FEW)
 
 
+@pytest.mark.rule("R18")
+def test_many_jobs_start_in_slices() -> None:
+    """When the first node joins, the writer is free between them; the oldest start first."""
+    service = LocalService()
+    made = [service.new_job().uuid for _ in range(2 * jobs.STARTS_MAX + 5)]
+    SimulatedAgent(service, slots=1)
+    started = []
+    while service.tick() == 0:
+        started.append(service.rows("SELECT uuid FROM job WHERE state = 'Running' ORDER BY id"))
+    assert [len(found) for found in started] == [jobs.STARTS_MAX, 2 * jobs.STARTS_MAX]
+    assert started[0] == [(uuid,) for uuid in made[: jobs.STARTS_MAX]]
+    assert service.rows("SELECT count(*) FROM job WHERE state = 'Running'") == [(len(made),)]
+    service.close()
+
+
 @pytest.mark.rule("R12", "R16")
 def test_a_failure_counts_nodes_by_their_sizes(fleets: tuple[Fleet, Fleet]) -> None:
     """Whether there is another node to try: each node is a row, whatever runs there."""

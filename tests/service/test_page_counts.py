@@ -11,7 +11,7 @@ import pytest
 
 from jobtasks.core.filters import parse_query
 from jobtasks.core.resources import RESOURCES
-from jobtasks.service import listing
+from jobtasks.service import jobs, listing
 from jobtasks.store.records import JobRecord
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.service import LocalService
@@ -62,6 +62,10 @@ SEQUENCES: list[list[Any]] = [
         *(list(pair) for pair in SEQUENCES),
         *([*pair, ["state", "=", state]] for pair, state in product(SEQUENCES, STATES)),
         *([["success", "=", value]] for value in (True, False, None)),
+        *(
+            [["failed_count", *test]]
+            for test in ((">", 0), (">=", 1), ("=", 1), ("=", 0), (">", 9))
+        ),
         [["success", "=", True], ["sequence", "=", 1]],
         [["state", "=", "waiting"], ["state", "=", "failed"]],
         [["state", "=", "unheard of"]],
@@ -79,6 +83,39 @@ def test_the_count_is_that_of_the_rows(
     query = parse_query(TASKS, {"filters": filters, "limit": 1000}, 1000)
     rows = service.call(listing.list_tasks, query).items
     assert counted(service, filters) == len(rows)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("offset", [0, 1, 5, 100])
+def test_a_page_holds_what_is_left_from_its_offset_on(
+    grown: tuple[LocalService, JobRecord], state: str, offset: int
+) -> None:
+    """That the rows are counted beforehand takes none away."""
+    service, job = grown
+    asked = {
+        "filters": [["job_uuid", "=", job.uuid], ["state", "=", state]],
+        "order": "qsequence",
+        "offset": offset,
+        "limit": 3,
+    }
+    page = service.call(listing.list_tasks, parse_query(TASKS, asked, 1000))
+    matching = [task.uuid for task in service.tasks_of(job) if STATES[task.state] == state]
+    assert [task.uuid for task in page.items] == matching[offset : offset + 3]
+
+
+def test_all_tasks_are_counted_without_a_job(grown: tuple[LocalService, JobRecord]) -> None:
+    """For who sees all, for an owner, and for who has none."""
+    service, job = grown
+    query = parse_query(TASKS, {"limit": 0}, 1000)
+    rows = service.rows("SELECT count(*) FROM visible_task")[0][0]
+    assert service.call(listing.list_tasks, query).items_available == rows
+    stranger = service.new_user("stranger")
+    assert service.as_token(stranger, listing.list_tasks, query).items_available == 0
+    owned = service.as_token(stranger, jobs.create, {"command": ["true"]})
+    assert owned.owner_uuid != job.owner_uuid
+    service.tick()
+    assert service.as_token(stranger, listing.list_tasks, query).items_available == 1
+    assert service.call(listing.list_tasks, query).items_available == rows + 1
 
 
 def test_the_job_is_as_the_counts_need_it(grown: tuple[LocalService, JobRecord]) -> None:

@@ -332,7 +332,9 @@ def steps_of_list(service: LocalService, secret: str) -> int:
         counted += 1
         return 0
 
-    query = parse_query(RESOURCES["job_tasks"], {}, 100)
+    # Without a condition counters would say how many there are.
+    asked = {"filters": [["success", "=", None]]}
+    query = parse_query(RESOURCES["job_tasks"], asked, 100)
     connection.set_progress_handler(count, 10)
     page = service.as_token(secret, listing.list_tasks, query)
     connection.set_progress_handler(None, 0)

@@ -73,6 +73,10 @@ def database() -> Iterator[sqlite3.Connection]:
             " sum(state = 3) FROM visible_task WHERE job_id = ? GROUP BY sequence",
             (job,),
         )
+        connection.execute(
+            "UPDATE tally SET (todo, running, done, failed) = (SELECT sum(todo), sum(running),"
+            " sum(done), sum(failed) FROM level AS l WHERE l.job_id = tally.job_id)"
+        )
     yield connection
     connection.close()
 
@@ -259,6 +263,7 @@ def test_a_page_of_one_jobs_tasks_reads_only_its_page(database: sqlite3.Connecti
         ([["qsequence", "<=", 7]], "qsequence desc", "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
         ([["success", "=", False]], "qsequence", "task_denied (<expr>=?)"),
         ([["success", "=", False], ["qsequence", ">", 7]], "qsequence", "task_denied"),
+        ([["state", "=", "failed"]], "qsequence", "task_unwell (<expr>=? AND state=?)"),
         ([["sequence", "=", 1]], "qsequence", "task_level (<expr>=? AND sequence=?)"),
         ([], ["sequence", "qsequence"], "task_level (<expr>=?)"),
         ([["success", "=", None]], ["sequence", "qsequence"], "task_level (<expr>=?)"),
@@ -272,6 +277,18 @@ def test_pages_of_a_large_job_start_where_they_begin(
     shown = "\n".join(steps)
     assert any(step.startswith("SEARCH t USING") and access in step for step in steps), shown
     assert "TEMP B-TREE" not in shown
+
+
+@pytest.mark.parametrize(
+    "test", [["failed_count", ">", 0], ["failed_count", ">=", 2], ["failed_count", "=", 1]]
+)
+def test_what_failed_once_is_looked_for_among_what_failed(
+    database: sqlite3.Connection, test: list[Any]
+) -> None:
+    """By the index that holds nothing else; these few are sorted."""
+    steps = plan(database, filters=[MINE, test], order="qsequence", limit=10)
+    access = "SEARCH t USING INDEX task_unwell (<expr>=? AND state>?)"
+    assert any(step.startswith(access) for step in steps), steps
 
 
 def test_without_an_order_nothing_is_sorted(database: sqlite3.Connection) -> None:

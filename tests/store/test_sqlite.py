@@ -418,3 +418,13 @@ def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with pytest.raises(Unavailable, match=f"{newest + 5}.*{newest}"):
         SqliteStore(path)
     assert schema(path)[0] == newest + 5
+
+
+def test_the_caches_of_readers_are_small(sqlite_store: SqliteStore) -> None:
+    """There is one for each thread: together they would take ten times what the writer does."""
+
+    def cache(tx: Tx) -> int:
+        return -int(tx.text("PRAGMA cache_size", {})[0][0])
+
+    assert sqlite_store.read(cache) == sqlite.READER_CACHE_KIB
+    assert sqlite_store.write(cache).result(SECONDS) == sqlite.WRITER_CACHE_KIB

@@ -56,6 +56,8 @@ FORBIDDEN = frozenset(
 )
 """What follows the state or the tasks: a change is 403 (R17)."""
 START_PAGE = 1000
+STARTS_MAX = 100
+"""Jobs that one transaction starts: when the first node joins, thousands may wait for it."""
 
 
 class QueuedJob(NamedTuple):
@@ -262,11 +264,13 @@ def delete(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
     return job
 
 
-def start_queued(ctx: Context) -> None:
+def start_queued(ctx: Context) -> bool:
     """Start the queued jobs that enough nodes would do for, oldest first (R1, R18).
 
-    For most one node is enough, busy or not, if it is large enough.
+    For most one node is enough, busy or not, if it is large enough. Return whether there may be
+    more of them than one transaction starts; what waits for several nodes is looked at when not.
     """
+    started = 0
     waiting: list[fleet.WaitingJob] = []
     nodes: list[fleet.UsableNode] | None = None
     alike: list[fleet.AlikeNodes] | None = None
@@ -285,7 +289,11 @@ def start_queued(ctx: Context) -> None:
                 waiting.append(fleet.WaitingJob(job.id, job.priority, needs, min_nodes))
         if may_start:
             _start(ctx, job)
+            started += 1
+            if started == STARTS_MAX:
+                return True
     fleet.keep_for_start(ctx, nodes or [], waiting)
+    return False
 
 
 def _queued(ctx: Context) -> Iterator[QueuedJob]:

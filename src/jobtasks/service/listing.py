@@ -16,6 +16,7 @@ from jobtasks.store.listing import (
     job_id_statement,
     named_job,
     page_statement,
+    quick_count_statement,
     rows_statement,
 )
 from jobtasks.store.records import (
@@ -85,11 +86,26 @@ def list_logs(ctx: Context, caller: Caller, query: Query) -> Page[LogRecord]:
 
 
 def _page(ctx: Context, query: Query, scope: Scope, shape: Callable[..., R]) -> Page[R]:
-    ids = [row[0] for row in _rows(ctx, page_statement(query, scope))] if query.limit else []
+    ids = _page_ids(ctx, query, scope)
     found = [shape(*row) for row in _rows(ctx, rows_statement(query, ids))] if ids else []
     by_id = {record.id: record for record in found}
     total = _rows(ctx, count_statement(query, scope))[0][0] if query.count else None
     return Page([by_id[row] for row in ids], query.offset, query.limit, total)
+
+
+def _page_ids(ctx: Context, query: Query, scope: Scope) -> list[int]:
+    """Return the ids of a page's rows, in order.
+
+    Where counters say how many there are at all, nobody looks for more: of a million tasks a few
+    run, and they are among the first.
+    """
+    limit = query.limit
+    quick = quick_count_statement(query, scope) if query.filters else None
+    if quick is not None:
+        limit = min(limit, max(0, _rows(ctx, quick)[0][0] - query.offset))
+    if not limit:
+        return []
+    return [row[0] for row in _rows(ctx, page_statement(replace(query, limit=limit), scope))]
 
 
 def scope_of(ctx: Context, caller: Caller, query: Query) -> Scope:

@@ -67,7 +67,7 @@ def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
     expire(ctx)
     release(ctx)
     more = ripen(ctx) == RIPEN_MAX
-    jobs.start_queued(ctx)
+    more = jobs.start_queued(ctx) or more
     gangs.give_up(ctx)
     more = sweep(ctx) or more
     return 0 if more else _next_due(ctx)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from jobtasks.core.filters import Condition, Term
 from jobtasks.core.states import TaskState
+from jobtasks.store.base import Value
 
 COUNTERS = {
     TaskState.WAITING.word: "todo",
@@ -19,6 +20,7 @@ COUNTERS = {
 }
 """The counter of each state."""
 EVERY = " + ".join(COUNTERS.values())
+OF_JOBS = "SELECT coalesce(sum(y.todo + y.running + y.done + y.failed), 0) FROM tally AS y"
 COMPARED = frozenset({"=", "!=", "<", "<=", ">", ">="})
 OF_LEVELS = "SELECT coalesce(sum({counters}), 0) FROM level WHERE job_id = {job_id}{bounds}"
 DENIED = "(SELECT count(*) FROM visible_task WHERE job_id = {job_id} AND success = 0)"
@@ -52,6 +54,14 @@ def counted(conditions: Sequence[Condition], job_id: int) -> str | None:
         else:
             return None
     return OF_LEVELS.format(counters=counters, job_id=int(job_id), bounds=bounds)
+
+
+def counted_of_all(owner_uuid: str | None) -> tuple[str, dict[str, Value]]:
+    """Return the statement, and its values, that counts all tasks, or those of one owner's jobs."""
+    if owner_uuid is None:
+        return OF_JOBS, {}
+    jobs = "(SELECT id FROM job WHERE owner_uuid = :owner)"
+    return f"{OF_JOBS} WHERE y.job_id IN {jobs}", {"owner": owner_uuid}
 
 
 def _is_of_sequence(term: Term) -> bool:

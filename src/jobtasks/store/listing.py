@@ -3,7 +3,7 @@
 A page is read in two steps: the ids of its rows, in order, without the wide columns; then these
 rows. So a page costs what it shows, and a job's tasks in order of arrival are read where they lie:
 conditions on qsequence are ranges of the primary key. By level they are read from an index, as are
-those that wrote success=false.
+those that failed or wrote success=false.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import msgspec
 from jobtasks.core.filters import Condition, Order, Query, Term
 from jobtasks.core.identifiers import JOB_SHIFT
 from jobtasks.core.resources import Kind
+from jobtasks.core.states import TaskState
 from jobtasks.store.base import Value
-from jobtasks.store.counting import counted
+from jobtasks.store.counting import counted, counted_of_all
 from jobtasks.store.records import (
     JobRecord,
     LogRecord,
@@ -35,6 +36,10 @@ CREATED_BY = (
     "batch_id IN (SELECT id FROM batch WHERE creator_task_id IN (SELECT id FROM task WHERE {}))"
 )
 """Finds children from their creators; the view's outer join would have every task looked at."""
+UNWELL = "(state = 3 OR failed_count > 0)"
+"""As the index of what failed says it: a job's few are found among its many."""
+OF_ANY_STATE = "state >= 0"
+"""A bound on its second column, without which another index seems as good."""
 OWNED_TASKS = (
     "id IN (SELECT t.id FROM job AS j CROSS JOIN task AS t"
     " ON t.id >= j.id << {shift} AND t.id < (j.id + 1) << {shift} WHERE j.owner_uuid = {owner})"
@@ -138,17 +143,26 @@ def page_statement(query: Query, scope: Scope) -> Statement:
 
 def count_statement(query: Query, scope: Scope) -> Statement:
     """Return the statement that counts all rows that match."""
+    quick = quick_count_statement(query, scope)
+    if quick is not None:
+        return quick
     values = _Values()
-    if scope.job_id is not None and query.resource.name == "job_tasks" and not query.distinct:
-        quick = counted(_own_conditions(query), scope.job_id)
-        if quick is not None and scope.owner_uuid is None:
-            return Statement(quick, {})
     where = _where(query, scope, values)
     groups = _distinct_columns(query)
     rows = f"{query.resource.view}{where}"
     if groups:
         rows = f"(SELECT 1 FROM {rows} GROUP BY {', '.join(groups)})"
     return Statement(f"SELECT count(*) FROM {rows}", values.bound)
+
+
+def quick_count_statement(query: Query, scope: Scope) -> Statement | None:
+    """Return the statement that counts tasks from counters; None: only their rows say it."""
+    if query.resource.name != "job_tasks" or query.distinct:
+        return None
+    if scope.job_id is None:
+        return None if query.filters else Statement(*counted_of_all(scope.owner_uuid))
+    quick = counted(_own_conditions(query), scope.job_id)
+    return None if quick is None or scope.owner_uuid is not None else Statement(quick, {})
 
 
 def rows_statement(query: Query, ids: list[int]) -> Statement:
@@ -246,6 +260,10 @@ def _of_job(query: Query, job_id: int, values: _Values) -> str:
         return f"{'id' if query.resource.name == 'jobs' else 'job_id'} = {values.bind(job_id)}"
     if _reads_an_index(query):
         return f"job_id = {values.bind(job_id)}"
+    unwell = {term.attribute.name for (term, *more) in query.filters if not more and _fails(term)}
+    if unwell:
+        state = "" if "state" in unwell else f" AND {OF_ANY_STATE}"
+        return f"job_id = {values.bind(job_id)} AND {UNWELL}{state}"
     first, beyond = job_id << JOB_SHIFT, (job_id + 1) << JOB_SHIFT
     return f"id >= {values.bind(first)} AND id < {values.bind(beyond)}"
 
@@ -273,6 +291,15 @@ def _is_place(term: Term) -> bool:
 
 def _denies(term: Term) -> bool:
     return term.attribute.name == "success" and term.operator == "=" and term.operand is False
+
+
+def _fails(term: Term) -> bool:
+    """Return whether it asks for tasks that failed, for good or once."""
+    if term.attribute.name == "state":
+        return term.operator == "=" and term.operand == TaskState.FAILED.word
+    is_number = term.attribute.name == "failed_count" and isinstance(term.operand, int)
+    least = {">": 0, ">=": 1, "=": 1}.get(term.operator)
+    return is_number and least is not None and term.operand >= least
 
 
 def _term(term: Term, values: _Values, job_id: int | None = None, *, is_log: bool = False) -> str:

@@ -35,6 +35,9 @@ CHECKPOINT_PAGES = 4096
 ROWS_PER_STATEMENT = 400
 """Rows that one insert of many adds; of 9 columns, far from the 32,766 values it takes."""
 ONE_ROW = re.compile(r"VALUES (\([?, ]+\))$")
+WRITER_CACHE_KIB = 64 * 1024
+READER_CACHE_KIB = 8 * 1024
+"""Each reading thread has a connection, so a cache, of its own; what it lacks, the kernel has."""
 CHECKPOINTS_MAX = 20
 CHECKPOINT_SECONDS = 0.1
 """Between two tries to empty it at once; writers that never pause do so by and by."""
@@ -242,6 +245,7 @@ class SqliteStore:
             connection.execute("PRAGMA cache_size = -65536")
             # Else what a savepoint would restore goes through a file of its own.
             connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
         except BaseException:
             connection.close()
             raise
@@ -251,6 +255,7 @@ class SqliteStore:
         if not hasattr(self._readers, "pair"):
             connection = self._connect()
             connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
             self._connections.append(connection)
             self._readers.pair = (connection, SqliteTx(connection))
         pair: tuple[sqlite3.Connection, SqliteTx] = self._readers.pair
