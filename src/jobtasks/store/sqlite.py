@@ -35,7 +35,7 @@ CHECKPOINT_PAGES = 4096
 ROWS_PER_STATEMENT = 400
 """Rows that one insert of many adds; of 9 columns, far from the 32,766 values it takes."""
 ONE_ROW = re.compile(r"VALUES (\([?, ]+\))$")
-WRITER_CACHE_KIB = 64 * 1024
+WRITER_CACHE_KIB = 16 * 1024
 READER_CACHE_KIB = 8 * 1024
 """Each reading thread has a connection, so a cache, of its own; what it lacks, the kernel has."""
 CHECKPOINTS_MAX = 20
