@@ -16,6 +16,8 @@ import pytest
 from jobtasks.core.placement import NodeSize
 from jobtasks.protocol.messages import Assignment, Ended, EndKind
 from jobtasks.service import fleet, jobs, tick
+from jobtasks.service import arrivals, creation, jobs, tick, tokens
+from jobtasks.service.arrivals import Arrival
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ends import record_end
@@ -29,6 +31,7 @@ MANY = 300_000
 FEW = 1000
 SLOTS = 16
 CALL_MAX = 100_000
+SLICE = 2000
 BLOCKED_JOBS = 10_000
 READING_ON = 4
 """Statements: shapes, owners, and the lanes of one."""
@@ -180,3 +183,31 @@ def test_dead_children_are_swept_in_slices(tmp_path: Path) -> None:
     assert sum(slices) == 10 * FEW + 1
     assert service.rows("SELECT count(*) FROM task") == [(1,)]
     service.close()
+
+
+@pytest.mark.rule("R2")
+def test_slices_of_a_large_create_cost_the_same(tmp_path: Path) -> None:
+    """The first of a job and one after 100,000 others: few statements, as many steps a task."""
+    few = cost_of_slice(prepare(tmp_path / "first.db", []))
+    many = cost_of_slice(prepare(tmp_path / "later.db", [(CALL_MAX, {})]))
+    assert few.result == many.result == SLICE
+    assert few.statements == many.statements < 20
+    assert many.steps <= few.steps * 1.05 < 100 * SLICE
+    assert many.pages <= few.pages + 20
+
+
+def cost_of_slice(database: Prepared) -> Cost:
+    """Return what one slice of a create costs, after which the create is forgotten."""
+    token = database.seed.token
+    begun = database.service.as_token(token, arrivals.begin, SLICE, None)
+    assert isinstance(begun, Arrival)
+    items = [{"parameters": {"n": number}} for number in range(SLICE)]
+    slice_of_it = creation.checked(begun.origin, items)
+
+    def add(ctx: Context) -> int:
+        arrivals.add(ctx, tokens.identify(ctx, token), begun, slice_of_it)
+        return len(begun.uuids)
+
+    cost = cost_of(database.service, database.path, add)
+    database.service.close()
+    return cost

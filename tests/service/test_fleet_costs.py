@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
+from jobtasks.core.constraints import Needs
 from jobtasks.protocol.messages import Ended, EndKind
-from jobtasks.service import fleet, jobs, nodes, tokens
+from jobtasks.service import fleet, jobs, nodes, shapes, tokens
 from jobtasks.service.context import Context
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.service import AGENT_TOKEN, LocalService
@@ -102,6 +103,27 @@ def test_many_jobs_start_in_slices() -> None:
     assert [len(found) for found in started] == [jobs.STARTS_MAX, 2 * jobs.STARTS_MAX]
     assert started[0] == [(uuid,) for uuid in made[: jobs.STARTS_MAX]]
     assert service.rows("SELECT count(*) FROM job WHERE state = 'Running'") == [(len(made),)]
+    service.close()
+
+
+@pytest.mark.rule("R18")
+def test_jobs_alike_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick with many jobs for which no node is large enough works out what each kind needs."""
+    looked = []
+    needs_of_job = shapes.needs_of_job
+
+    def noted(constraints: str) -> Needs:
+        looked.append(constraints)
+        return needs_of_job(constraints)
+
+    monkeypatch.setattr(shapes, "needs_of_job", noted)
+    service = LocalService()
+    SimulatedAgent(service, slots=1)
+    for number in range(60):
+        service.new_job(runtime_constraints={"min_ram_per_task": 2_000_000 + number % 3})
+    looked.clear()
+    service.tick()
+    assert len(looked) == 3
     service.close()
 
 

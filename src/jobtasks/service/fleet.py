@@ -173,6 +173,8 @@ def keep_for_start(ctx: Context, nodes: list[UsableNode], waiting: list[WaitingJ
     for job in sorted(waiting, key=lambda job: (-job.priority, job.id)):
         if job.id not in known:
             ctx.tx.run("start_wait_begin", job_id=job.id, now=ctx.now)
+        if job_id is not None:
+            continue
         fitting = [
             node.size.id
             for node in nodes
@@ -181,7 +183,7 @@ def keep_for_start(ctx: Context, nodes: list[UsableNode], waiting: list[WaitingJ
         waited_seconds = (ctx.now - known.get(job.id, ctx.now)) / MICROSECONDS
         patience_seconds = ctx.settings.overtaken_seconds
         is_next = sharing.keeps_nodes(len(fitting), job.min_nodes, waited_seconds, patience_seconds)
-        if job_id is None and is_next:
+        if is_next:
             job_id, kept = job.id, fitting
     node_ids = msgspec.json.encode(kept).decode()
     if ctx.tx.run("nodes_keep", job_id=job_id, node_ids=node_ids):

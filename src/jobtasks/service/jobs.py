@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from jobtasks.core import resources, states
-from jobtasks.core.constraints import Constraints
+from jobtasks.core.constraints import Constraints, Needs
 from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.identifiers import task_id
 from jobtasks.core.placement import is_large_enough
@@ -272,28 +273,63 @@ def start_queued(ctx: Context) -> bool:
     """
     started = 0
     waiting: list[fleet.WaitingJob] = []
-    nodes: list[fleet.UsableNode] | None = None
-    alike: list[fleet.AlikeNodes] | None = None
+    room = Room(ctx)
     for job in _queued(ctx):
-        alike = fleet.alike_nodes(ctx, on_trial=True) if alike is None else alike
-        if not alike:
+        if not room.alike:
             break
-        min_nodes = shapes.job_constraints(job.runtime_constraints).min_nodes or 1
-        needs = shapes.needs_of_job(job.runtime_constraints)
-        if min_nodes == 1:
-            may_start = any(is_large_enough(one.size, needs) for one in alike)
-        else:
-            nodes = fleet.usable_nodes(ctx) if nodes is None else nodes
-            may_start = fleet.is_enough_free(nodes, needs, min_nodes)
-            if not may_start:
-                waiting.append(fleet.WaitingJob(job.id, job.priority, needs, min_nodes))
-        if may_start:
+        wanted = room.wanted(job.runtime_constraints)
+        if wanted.may_start:
             _start(ctx, job)
             started += 1
             if started == STARTS_MAX:
                 return True
-    fleet.keep_for_start(ctx, nodes or [], waiting)
+        elif wanted.min_nodes > 1:
+            waiting.append(fleet.WaitingJob(job.id, job.priority, wanted.needs, wanted.min_nodes))
+    fleet.keep_for_start(ctx, room.nodes if waiting else [], waiting)
     return False
+
+
+class Wanted(NamedTuple):
+    """What jobs with these constraints need, and whether that is there."""
+
+    min_nodes: int
+    needs: Needs
+    may_start: bool
+
+
+class Room:
+    """What nodes there are for queued jobs; looked at when it is asked for, and then kept."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._known: dict[str, Wanted] = {}
+        """Of thousands of queued jobs most want the same."""
+
+    @cached_property
+    def alike(self) -> list[fleet.AlikeNodes]:
+        """Nodes by their sizes."""
+        return fleet.alike_nodes(self._ctx, on_trial=True)
+
+    @cached_property
+    def nodes(self) -> list[fleet.UsableNode]:
+        """Each node, with what is free there."""
+        return fleet.usable_nodes(self._ctx)
+
+    def wanted(self, constraints: str) -> Wanted:
+        """Return what jobs with these `runtime_constraints` want."""
+        found = self._known.get(constraints)
+        if found is None:
+            found = self._known[constraints] = self._look(constraints)
+        return found
+
+    def _look(self, constraints: str) -> Wanted:
+        min_nodes = shapes.job_constraints(constraints).min_nodes or 1
+        needs = shapes.needs_of_job(constraints)
+        if min_nodes == 1:
+            may_start = any(is_large_enough(one.size, needs) for one in self.alike)
+        else:
+            may_start = fleet.is_enough_free(self.nodes, needs, min_nodes)
+        return Wanted(min_nodes, needs, may_start)
 
 
 def _queued(ctx: Context) -> Iterator[QueuedJob]:
