@@ -15,8 +15,7 @@ import pytest
 
 from jobtasks.core.placement import NodeSize
 from jobtasks.protocol.messages import Assignment, Ended, EndKind
-from jobtasks.service import fleet, jobs, tick
-from jobtasks.service import arrivals, creation, jobs, tick, tokens
+from jobtasks.service import arrivals, creation, fleet, jobs, tick, tokens
 from jobtasks.service.arrivals import Arrival
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context

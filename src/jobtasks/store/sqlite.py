@@ -242,7 +242,6 @@ class SqliteStore:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {AHEAD_BYTES_MAX}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            connection.execute("PRAGMA cache_size = -65536")
             # Else what a savepoint would restore goes through a file of its own.
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
