@@ -10,9 +10,10 @@ from jobtasks.core.errors import Forbidden, Invalid, JobTasksError, NotFound, St
 from jobtasks.core.states import AttemptState, TaskState
 from jobtasks.protocol.messages import Assignment, EndKind
 from jobtasks.service import jobs, tasks
+from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import JobRecord
 from jobtasks.testing.agent import SimulatedAgent
-from jobtasks.testing.service import AGENT_TOKEN, LocalService
+from jobtasks.testing.service import AGENT_TOKEN, SCRIPT, LocalService
 
 STATES = ("Queued", "Running", "Complete", "Failed", "Cancelled")
 
@@ -450,3 +451,52 @@ def test_a_job_that_cannot_be_is_refused(service: LocalService, body: dict[str, 
         service.call(jobs.create, body)
     assert problem.value.status == 422
     assert service.rows("SELECT count(*) FROM job") == [(0,)]
+
+
+def create_and_start(service: LocalService, **attributes: Any) -> str:
+    """Create a job as the API does; return its state when that is done."""
+
+    def create(ctx: Context, caller: Caller) -> str:
+        uuid = jobs.create(ctx, caller, {**SCRIPT, **attributes}).uuid
+        jobs.start_at_once(ctx, uuid)
+        return uuid
+
+    return service.job(service.call(create)).state
+
+
+@pytest.mark.rule("R1", "R18")
+@pytest.mark.parametrize(
+    ("constraints", "state"),
+    [
+        ({}, "Running"),
+        ({"min_ram_per_task": 2_000_000}, "Queued"),
+        ({"min_nodes": 2}, "Queued"),
+        ({"min_nodes": 1}, "Running"),
+    ],
+)
+def test_a_job_that_nothing_is_before_starts_with_its_creation(
+    service: LocalService, agent: SimulatedAgent, constraints: dict[str, Any], state: str
+) -> None:
+    """If one node would do; the manager need not be woken then."""
+    service.wake.clear()
+    assert create_and_start(service, runtime_constraints=constraints) == state
+    assert ("manager" in service.wake) == (state == "Queued")
+    if state == "Running":
+        assert agent.take_one().number == 1
+
+
+@pytest.mark.rule("R1", "R18")
+def test_a_job_that_comes_after_another_waits_for_the_manager(
+    service: LocalService, agent: SimulatedAgent
+) -> None:
+    """Whoever is first in the queue starts first."""
+    first = service.new_job()
+    assert create_and_start(service) == "Queued"
+    service.tick()
+    assert service.job(first).state == "Running"
+
+
+@pytest.mark.rule("R1")
+def test_no_job_starts_without_a_node(service: LocalService) -> None:
+    """It stays queued until one joins."""
+    assert create_and_start(service) == "Queued"

@@ -39,6 +39,7 @@ from jobtasks.service import (
     sizes,
     tasks,
 )
+from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import JobRecord
 
 LOOK_AGAIN_SECONDS = 5.0
@@ -105,12 +106,13 @@ class Jobs(Collection[JobRecord]):
         names = self.selected(request, body.parameters)
         parameters = {**body.parameters, **request.query_params}
         reuse, attributes = parse_reuse(parameters, body.attributes)
-        job = await self.edge.write_once(
-            request,
-            body.key,
-            lambda ctx, caller: jobs.create(ctx, caller, attributes, body.key, reuse),
-            brief=reuse is None,
-        )
+
+        def create(ctx: Context, caller: Caller) -> JobRecord:
+            job = jobs.create(ctx, caller, attributes, body.key, reuse)
+            jobs.start_at_once(ctx, job.uuid)
+            return job
+
+        job = await self.edge.write_once(request, body.key, create, brief=reuse is None)
         return self.answer(job, names)
 
     async def queue(self, request: Request) -> Response:
