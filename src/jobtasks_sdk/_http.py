@@ -100,7 +100,7 @@ class Connection:
 
     def _open(self) -> None:
         address = self._address
-        plain = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
+        plain = _connect(address.host, address.port)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = _with_tls(plain, address.host) if address.scheme == "https" else plain
         self._socket.settimeout(ANSWER_SECONDS)
@@ -188,6 +188,22 @@ class Connection:
         if len(body) != size:
             raise ConnectionResetError("the server closed the connection within an answer")
         return body
+
+
+def _connect(host: str, port: int) -> socket.socket:
+    """Connect to a name or an address; errors: OSError."""
+    if not host.replace(".", "").isdigit():
+        # As bytes: a text would be looked up by tables that take longer to load than this package.
+        place = host.encode("ascii") if host.isascii() else host
+        return socket.create_connection((place, port), CONNECT_SECONDS)  # type: ignore[arg-type]
+    plain = socket.socket()
+    try:
+        plain.settimeout(CONNECT_SECONDS)
+        plain.connect((host, port))
+    except OSError:
+        plain.close()
+        raise
+    return plain
 
 
 def _with_tls(plain: socket.socket, host: str) -> socket.socket:
