@@ -22,6 +22,7 @@ from jobtasks.agent.room import Room
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.agent.slots import Slot
 from jobtasks.agent.trees import Owner, Trees
+from jobtasks.agent.warm import ColdError, Warm
 from jobtasks.protocol.messages import Alive, Assignment, Ended, EndKind, JobBrief
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,8 @@ class Attempts:
         self.grace_seconds = 10.0
         self.log_bytes_max = 64 * 1024 * 1024
         self.log_directory = ""
+        self.warm: Warm | None = None
+        """Who starts what is to have modules imported already."""
         self.groups_all = False
         """Whether every attempt runs in its slot's control group, also those that need none."""
         self.groups_name = ""
@@ -186,7 +189,7 @@ class Attempts:
         try:
             command = launcher.words(assignment, job.brief)
             variables = job.environment.of(assignment, slot.work, server)
-            pid = self._spawn(assignment, command, variables, slot, group)
+            pid, remark = self._spawn(assignment, command, variables, slot, group)
         except launcher.StartError as error:
             self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error)))
             return
@@ -194,7 +197,9 @@ class Attempts:
             slot.rest_until = self._loop.now() + REST_SECONDS
             raise
         self._table.note(slot.number, assignment.attempt, pid, before, SlotTable.ticks())
-        self._adopt(assignment, job, slot, group, pid)
+        attempt = self._adopt(assignment, job, slot, group, pid)
+        if remark:
+            attempt.log.remark(remark)
 
     def _spawn(
         self,
@@ -203,23 +208,39 @@ class Attempts:
         variables: dict[str, str],
         slot: Slot,
         group: Group | None,
-    ) -> int:
-        memory_kib = assignment.memory_kib
+    ) -> tuple[int, str]:
+        """Start its process; return the pid, and what the user should know of the start."""
         if not assignment.exclusive:
-            return launcher.spawn(command, variables, slot, group, memory_kib)
+            return self._begin(assignment, command, variables, slot, group)
         task, number = assignment.task, assignment.number
         frozen = str(group.path) if group is not None and group.freezes else ""
         try:
             # Before it runs: we may be stopped as soon as it does.
             self.exclusive.hold(task, number, frozen)
-            pid = launcher.spawn(command, variables, slot, group, memory_kib)
+            pid, remark = self._begin(assignment, command, variables, slot, group)
         except CutOffError as error:
             raise launcher.NodeBusyError(str(error)) from None
         except (launcher.StartError, launcher.NodeBusyError):
             self.exclusive.drop(task, number)
             raise
         self.exclusive.started(task, number, pid, frozen)
-        return pid
+        return pid, remark
+
+    def _begin(
+        self,
+        assignment: Assignment,
+        command: list[str],
+        variables: dict[str, str],
+        slot: Slot,
+        group: Group | None,
+    ) -> tuple[int, str]:
+        memory_kib, remark = assignment.memory_kib, ""
+        if assignment.preload and self.warm is not None:
+            try:
+                return self.warm.start(assignment, command, variables, slot, group), ""
+            except ColdError as cold:
+                remark = str(cold)
+        return launcher.spawn(command, variables, slot, group, memory_kib), remark
 
     def _group(self, assignment: Assignment, slot: Slot) -> Group | None:
         """Return the slot's control group when the attempt is to run in it: a start costs more."""
@@ -232,7 +253,7 @@ class Attempts:
 
     def _adopt(
         self, assignment: Assignment, job: Job, slot: Slot, group: Group | None, pid: int
-    ) -> None:
+    ) -> Attempt:
         log_bytes = assignment.log_bytes_max or self.log_bytes_max
         log = Log(self.log_directory, assignment.attempt, log_bytes)
         pidfd = os.pidfd_open(pid)
@@ -247,6 +268,7 @@ class Attempts:
         if assignment.max_run_seconds > 0:
             timer = self._loop.after(assignment.max_run_seconds, partial(self._overdue, attempt))
             attempt.timers.append(timer)
+        return attempt
 
     def _overdue(self, attempt: Attempt) -> None:
         limit = attempt.assignment.max_run_seconds

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobtasks.agent import group_files
-from jobtasks.agent.births import Births
+from jobtasks.agent.births import Births, Starter
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +82,16 @@ class Group:
             group_files.write(self.path / "memory.swap.max", "0")
 
     def start(
-        self, command: list[str], variables: dict[str, str], fds: tuple[int, ...], memory_kib: int
+        self,
+        command: list[str],
+        variables: dict[str, str],
+        fds: tuple[int, ...],
+        memory_kib: int,
+        starter: Starter | None = None,
     ) -> int:
         """Start a process in it, with `memory_kib` (0: any) for all that it becomes.
 
-        Errors: as `Births.start`.
+        By `starter`, or the spawner. Errors: as `Starter.start`.
         """
         if self._fd < 0:
             self.renew()
@@ -96,7 +101,7 @@ class Group:
                 raise BlockingIOError(errno.EAGAIN, f"no limit for memory in {self.path}")
             self._limit_kib = memory_kib
         try:
-            return self._births.start(command, variables, fds, self._fd)
+            return (starter or self._births).start(command, variables, fds, self._fd)
         except BlockingIOError:
             # Something may run in it, or a task has made groups in it that it left.
             self.kill()

@@ -107,7 +107,7 @@ def explain(program: str, error: OSError) -> str:
         return f"not executable: {path} is neither a program nor a script"
     if error.errno == errno.EACCES and not os.access(path, os.X_OK):
         return f"not executable: {path}"
-    interpreter = _interpreter(path)
+    interpreter = next(iter(first_words(path)), "")
     if error.errno in (errno.ENOENT, errno.EACCES) and interpreter:
         return f"bad interpreter {interpreter!r} in the first line of {path}"
     if error.errno == errno.ENOEXEC:
@@ -117,12 +117,14 @@ def explain(program: str, error: OSError) -> str:
     return f"{error.strerror}: {path}"
 
 
-def _interpreter(path: str) -> str:
+def first_words(path: str) -> list[str]:
+    """Return what a script's first line says after ``#!``, parted; [] when it says nothing."""
     try:
         with Path(path).open("rb") as file:
             line = file.readline(256)
     except OSError:
-        return ""
+        return []
+    if not line.startswith(b"#!"):
+        return []
     # Only blanks and tabs part the words: what a Windows line end leaves belongs to the name.
-    words = re.split(rb"[ \t]+", line[2:].strip(b" \t\n"))
-    return os.fsdecode(words[0]) if line.startswith(b"#!") else ""
+    return [os.fsdecode(word) for word in re.split(rb"[ \t]+", line[2:].strip(b" \t\n"))]

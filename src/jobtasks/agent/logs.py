@@ -113,6 +113,10 @@ class Log:
             self._write(piece, stream, part)
             view = view[len(part) :]
 
+    def remark(self, text: str) -> None:
+        """Add a line of the agent's own."""
+        self._append(self._room(), frame(NOTE, f"[{text}]\n".encode()))
+
     def _keep_tail(self, data: bytes) -> None:
         tail = self._tail = bytearray() if self._tail is None else self._tail
         tail += data

@@ -36,6 +36,7 @@ from jobtasks.agent.settle import settle
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.agent.slots import Slot
 from jobtasks.agent.trees import Trees
+from jobtasks.agent.warm import Warm
 from jobtasks.protocol.messages import VERSION, Join
 
 logger = logging.getLogger("jobtasks.agent")
@@ -214,8 +215,10 @@ class Agent:
         if self._groups is not None:
             self._attempts.groups_name = self._groups.prefix
             self._attempts.groups_all = options.cgroups != cgroups.AUTO
-            self._groups.births.leaders = self._trees.leaders
-        jobs = Jobs(f"{self._node}/jobs", self._base_environment(), cleaner)
+            self._groups.births.register(self._trees.leaders)
+        base = self._base_environment()
+        self._attempts.warm = self._warm = Warm(loop, self._trees.leaders, base)
+        jobs = Jobs(f"{self._node}/jobs", base, cleaner)
         self._reconciler = Reconciler(
             loop, server, self._access, self._attempts, ends, jobs, self._pusher, room, self._join
         )
@@ -271,6 +274,7 @@ class Agent:
     def _watch(self) -> None:
         self._attempts.watch_trees()
         self._attempts.watch_memory()
+        self._warm.tidy()
         self._reconciler.watch_patience()
         self._loop.after(WATCH_SECONDS, self._watch)
 

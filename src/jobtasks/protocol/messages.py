@@ -185,6 +185,8 @@ class Assignment(msgspec.Struct, omit_defaults=True):
     """Hostnames of a gang (R25); empty for a task of one node."""
     log_bytes_max: int = 0
     """Cap of its log, as `Joined.log_bytes_max`, where that is to be smaller; 0: as that says."""
+    preload: list[str] = []
+    """Modules that its Python may find imported already when it starts, in order."""
 
 
 class Stop(msgspec.Struct, omit_defaults=True):

@@ -388,6 +388,7 @@ def _assignment(ctx: Context, node: ServedNode, row: AssignmentRow) -> Assignmen
         exclusive=needs.exclusive,
         nodes=_hosts(ctx, node, row, needs),
         log_bytes_max=log_bytes_allowed(ctx.settings, row.job_log_bytes),
+        preload=list(needs.preload),
     )
 
 

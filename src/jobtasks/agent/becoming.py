@@ -1,0 +1,344 @@
+"""How a fork of the fork server becomes a program of Python: what Python itself does around one.
+
+Used by `forkserver` alone, in the interpreter of the tasks (3.8 or newer); standard library only.
+"""
+
+# pathlib would cost memory that each fork pays for:
+# ruff: noqa: PTH109, PTH120, PTH123
+
+from __future__ import annotations
+
+import _io
+import atexit
+import contextlib
+import ctypes
+import gc
+import os
+import signal
+import sys
+import weakref
+from importlib.machinery import BuiltinImporter, SourceFileLoader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, ModuleType, TracebackType
+    from typing import Any, NoReturn
+
+    Order = tuple[list[str], dict[bytes, bytes], bytes, bytes]
+
+PR_SET_NAME = 15
+COERCED = b"LC_CTYPE"
+CANNOT_OPEN = 2
+"""Python's exit code when there is no such script."""
+ENDED_BY_SIGINT = -int(signal.SIGINT)
+
+
+class Shown:
+    """A part of this process's memory that /proc shows: its command line, its environment."""
+
+    def __init__(self, first: int, end: int) -> None:
+        self._first = first
+        self._size = self._used = end - first
+
+    def show(self, text: bytes) -> None:
+        """Have this shown, as much as there is room for, and a NUL at its end."""
+        text = text[: self._size - 1] + b"\0"
+        length = max(len(text), self._used)
+        ctypes.memmove(self._first, text.ljust(length, b"\0"), min(length, self._size))
+        self._used = len(text)
+
+
+class Appearance:
+    """What others see of this process: command line, name and environment.
+
+    `room`: the variable with which it was started to have room for other environments.
+    """
+
+    def __init__(self, room: str) -> None:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        first, middle, start, end = (int(field) for field in fields[45:49])
+        os.environ.pop(room, None)
+        # The C library points to the very bytes that will be overwritten, but not when set anew.
+        for name, value in list(os.environb.items()):
+            os.environb[name] = value
+        self._line, self._variables = Shown(first, middle), Shown(start, end)
+        self._libc = ctypes.CDLL(None)
+
+    def show(self, name: bytes, line: bytes, variables: bytes) -> None:
+        """Look like that; `line` and `variables`: parted by NULs."""
+        self._line.show(line)
+        self._variables.show(variables)
+        self._libc.prctl(PR_SET_NAME, name, 0, 0, 0)
+
+
+class Task:
+    """What a child needs to know to become its program."""
+
+    def __init__(
+        self,
+        order: Order,
+        fds: list[int],
+        waits: int,
+        appearance: Appearance,
+        known: frozenset[str],
+    ) -> None:
+        self.line, self.variables, self.name, self.shown = order
+        self.fds = fds
+        """stdin, stdout, stderr, working directory, and perhaps the control group."""
+        self.waits = waits
+        """To be read before it may begin."""
+        self.appearance = appearance
+        self.known = known
+        """The modules that it has from the server."""
+
+    def settle(self) -> None:
+        """Take its place among processes; returns when the agent knows of it."""
+        os.setsid()
+        for number, fd in enumerate(self.fds[:3]):
+            os.dup2(fd, number)
+        os.fchdir(self.fds[3])
+        for fd in self.fds:
+            os.close(fd)
+        self._take_environment()
+        line = b"\0".join([os.fsencode(word) for word in self.line])
+        self.appearance.show(self.name, line, self.shown)
+        differ()
+        if not os.read(self.waits, 1):
+            os._exit(1)
+        os.close(self.waits)
+
+    def _take_environment(self) -> None:
+        """Have its variables, for Python and for the C library.
+
+        Past the methods of `os.environ`: these would copy twice as many pages.
+        """
+        here: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+        if COERCED in here:
+            # By Python itself at the start, where the environment is the old language C.
+            self.variables.setdefault(COERCED, here[COERCED])
+        for name in here.keys() - self.variables.keys():
+            os.unsetenv(name)
+        for name, value in self.variables.items():
+            if here.get(name) != value:
+                os.putenv(name, value)
+        here.clear()
+        here.update(self.variables)
+
+
+def differ() -> None:
+    """Make anew what modules make once by chance, and would else be the same in every task.
+
+    `random` sees to it by itself.
+    """
+    if (numpy := sys.modules.get("numpy.random")) is not None:
+        numpy.seed()
+    if (processes := sys.modules.get("multiprocessing.process")) is not None:
+        processes.current_process().authkey = os.urandom(32)
+
+
+def run(task: Task) -> NoReturn:
+    """Be the task: ``python WORDS...`` from its first line to its exit code."""
+    task.settle()
+    status, caught = 0, None
+    try:
+        status = execute(task.line)
+    except BaseException as error:
+        caught = error
+    if caught is not None:
+        # Not above: what happens in there has nothing to do with it.
+        status = report(caught)
+        del caught
+    finish(status, task.known)
+
+
+def execute(line: list[str]) -> int:
+    """Run what a command line has after the interpreter's name: a script, code, or a module.
+
+    Return an exit code.
+    """
+    words = line[1:]
+    first = words[0]
+    sys.argv = [first, *words[2:]] if first in ("-c", "-m") else list(words)
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv[:] = line
+    main = fresh_main()
+    if first == "-m":
+        look_first(os.getcwd())
+        import runpy
+
+        # As Python does it: its frames are in the tracebacks of such programs.
+        runpy._run_module_as_main(words[1])  # type: ignore[attr-defined]
+        return 0
+    try:
+        code = command_code(words[1], main) if first == "-c" else script_code(first, main)
+    except OSError as error:
+        what = f"can't open file {first!r}: [Errno {error.errno}] {error.strerror}"
+        sys.stderr.write(f"{sys.executable}: {what}\n")
+        return CANNOT_OPEN
+    variables = vars(main)
+    del main
+    exec(code, variables)
+    return 0
+
+
+def fresh_main() -> ModuleType:
+    """Replace `__main__`, which is the server's, by a new one."""
+    main = type(sys)("__main__")
+    vars(main).update(__builtins__=sys.modules["builtins"], __loader__=BuiltinImporter)
+    if sys.version_info < (3, 14):
+        vars(main)["__annotations__"] = {}
+    sys.modules["__main__"] = main
+    return main
+
+
+def look_first(place: str) -> None:
+    """Look for modules there before anywhere else, where Python does so."""
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, place)
+
+
+def command_code(text: str, main: ModuleType) -> CodeType:
+    """Return the code of ``-c TEXT``."""
+    look_first("")
+    if sys.version_info >= (3, 14):
+        import textwrap
+
+        text = textwrap.dedent(text)
+    return compile(text + "\n", "<string>", "exec", dont_inherit=True)
+
+
+def script_code(path: str, main: ModuleType) -> CodeType:
+    """Return the code of a script; errors: OSError."""
+    with open(path, "rb") as file:
+        text = file.read()
+    look_first(os.path.dirname(os.path.realpath(path)))
+    vars(main).update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
+    return compile(text, path, "exec", dont_inherit=True)
+
+
+def report(error: BaseException) -> int:
+    """Do with an exception that nobody caught what Python does; return the exit code."""
+    if isinstance(error, SystemExit):
+        return exit_status(error)
+    trace = strip(error)
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
+    try:
+        sys.excepthook(type(error), error, trace)
+    except SystemExit as end:
+        return exit_status(end)
+    except BaseException as failure:
+        for text, each in (
+            ("Error in sys.excepthook:\n", failure),
+            ("\nOriginal exception was:\n", error),
+        ):
+            sys.stderr.write(text)
+            sys.__excepthook__(type(each), each, strip(each))
+    return ENDED_BY_SIGINT if isinstance(error, KeyboardInterrupt) else 1
+
+
+def strip(error: BaseException) -> TracebackType | None:
+    """Take our frames off the top of an exception's traceback; return the rest."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    error.__traceback__ = trace
+    return trace
+
+
+def exit_status(end: SystemExit) -> int:
+    """Return the exit code that a SystemExit stands for; its text goes to stderr."""
+    code = end.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code if -(2**63) <= code < 2**63 else -1 & 0xFF
+    with contextlib.suppress(Exception):
+        sys.stderr.write(f"{code}\n")
+    return 1
+
+
+def finish(status: int, known: frozenset[str]) -> NoReturn:
+    """End as Python does: threads, exit handlers, the task's own objects, buffers, C library.
+
+    Python would also take apart what the server has imported, and so copy nearly every page that
+    it shares with it: that is most of what such a process costs.
+    """
+    quiet = contextlib.suppress(BaseException)
+    if (threading := sys.modules.get("threading")) is not None:
+        with quiet:
+            threading._shutdown()
+    with quiet:
+        atexit._run_exitfuncs()
+    if not flushed() or len(sys._current_frames()) > 1:
+        # Rare, and Python knows what to do then.
+        end_plainly(status)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    forget_modules(known)
+    flush_files()
+    flushed()
+    if status == ENDED_BY_SIGINT:
+        os.kill(os.getpid(), signal.SIGINT)
+    # Not os._exit: libraries in C have exit handlers, too. No thread can run meanwhile.
+    ctypes.PyDLL(None).exit(status & 0xFF)
+    raise AssertionError("it has ended")
+
+
+def end_plainly(status: int) -> NoReturn:
+    """End by Python's own means."""
+    if status == ENDED_BY_SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(status & 0xFF)
+
+
+def flushed() -> bool:
+    """Write what stdout and stderr still hold; return whether stdout has taken it."""
+    with contextlib.suppress(Exception):
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except Exception:
+        return False
+    return True
+
+
+def forget_modules(known: frozenset[str]) -> None:
+    """Let go of all modules that the task has imported, in Python's order: first their names."""
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        if hasattr(sys, name):
+            setattr(sys, name, None)
+    left = []
+    for name in list(sys.modules):
+        if name == "__main__" or name not in known:
+            found = sys.modules.pop(name)
+            if isinstance(found, type(sys)):
+                left.append(weakref.ref(found))
+            del found
+    gc.collect()
+    for reference in reversed(left):
+        if (module := reference()) is not None:
+            clear(vars(module))
+
+
+def clear(names: dict[str, Any]) -> None:
+    """Set a module's names to None: first those with one underscore, then the others."""
+    for name in list(names):
+        if name.startswith("_") and not name.startswith("__"):
+            names[name] = None
+    for name in list(names):
+        if name != "__builtins__":
+            names[name] = None
+
+
+def flush_files() -> None:
+    """Write what files still hold that nobody has closed."""
+    for thing in gc.get_objects():
+        # Not isinstance: it asks the thing.
+        if issubclass(type(thing), _io._IOBase):
+            with contextlib.suppress(Exception):
+                thing.flush()
