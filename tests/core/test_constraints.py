@@ -33,12 +33,13 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("max_run_seconds", "90", 90.0),
     *[("exclusive", value, value) for value in (True, False)],
     ("preload", ["numpy"], ("numpy",)),
+    ("preload", ["numpy.linalg", "_json"], ("numpy.linalg", "_json")),
     ("preload", [], ()),
 ]
 BAD_COUNTS: list[Any] = [-1, 2**53, 1.5, 1.0, True, False, "-1", "1.5", "many", "٣", [], {}, [1]]
 BAD_SECONDS: list[Any] = [-1, 10**9 + 1, "soon", True, [], float("nan")]
 BAD_SWITCHES: list[Any] = ["true", 1, "yes", []]
-BAD_LISTS: list[Any] = ["numpy", [1], [""], {"a": 1}, 5]
+BAD_LISTS: list[Any] = ["numpy", [1], [""], {"a": 1}, 5, ["-x"], ["a b"], ["a..b"], ["./a"]]
 BAD: list[tuple[str, Any]] = [
     *[(name, value) for name in COUNTS for value in BAD_COUNTS],
     *[("max_run_seconds", value) for value in BAD_SECONDS],

@@ -8,7 +8,7 @@ import re
 import pytest
 from tests.docs.pages import ROOT
 
-from jobtasks.agent import environment
+from jobtasks.agent import environment, warm
 from jobtasks.core import filters, notifying, resources, scopes
 from jobtasks.core.settings import Settings
 from jobtasks.protocol import messages
@@ -45,6 +45,9 @@ def test_every_limit_is_on_the_page() -> None:
         ("| 32 KiB,", environment.VALUE_BYTES_MAX / 1024),
         ("256 KiB | one parameter", environment.PARAMETERS_BYTES_MAX / 1024),
         ("| 10,000 jobs |", cancelling.CASCADE_MAX),
+        ("| 4 | [fork servers]", warm.SERVERS_MAX),
+        ("| 120 s | a fork", warm.IMPORT_SECONDS_MAX),
+        ("| 16 KiB | a warm", warm.ROOM_BYTES / 1024),
         ("| 100 | filters", filters.FILTERS_MAX),
         ("| 10,000 characters | a pattern", filters.PATTERN_CHARACTERS_MAX),
         ("| 100, 1,000 characters |", scopes.SCOPES_MAX),

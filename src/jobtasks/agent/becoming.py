@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PR_SET_NAME = 15
 COERCED = b"LC_CTYPE"
+TRY_AGAIN = 75
+"""When the server died in the moment of the fork: nobody's fault, and nothing was done."""
 CANNOT_OPEN = 2
 """Python's exit code when there is no such script."""
 ENDED_BY_SIGINT = -int(signal.SIGINT)
@@ -105,7 +107,7 @@ class Task:
         self.appearance.show(self.name, line, self.shown)
         differ()
         if not os.read(self.waits, 1):
-            os._exit(1)
+            os._exit(TRY_AGAIN)
         os.close(self.waits)
 
     def _take_environment(self) -> None:
@@ -205,6 +207,12 @@ def command_code(text: str, main: ModuleType) -> CodeType:
         import textwrap
 
         text = textwrap.dedent(text)
+    if sys.version_info >= (3, 13):
+        import linecache
+
+        # There tracebacks show it.
+        lines = [line + "\n" for line in text.splitlines()]
+        linecache.cache["<string>"] = (len(text), None, lines, "<string>")
     return compile(text + "\n", "<string>", "exec", dont_inherit=True)
 
 

@@ -33,6 +33,7 @@ class Constraints(msgspec.Struct, frozen=True, omit_defaults=True):
     max_run_seconds: float | None = None
     exclusive: bool | None = None
     preload: tuple[str, ...] | None = None
+    """Modules that tasks in Python find imported when they start."""
     on_failure: str | None = None
     output: str | None = None
     manager: str | None = None
@@ -162,9 +163,12 @@ def _switch(value: Any) -> bool:
     raise ValueError(f"must be true or false, not {_shown(value)}")
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, list) and all(isinstance(name, str) and name for name in value):
-        return tuple(value)
+def _modules(value: Any) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        wrong = [name for name in value if not all(map(str.isidentifier, name.split(".")))]
+        if not wrong:
+            return tuple(value)
+        raise ValueError(f"must be a list of modules of Python, not {_shown(wrong[0])}")
     raise ValueError(f"must be a list of names, not {_shown(value)}")
 
 
@@ -208,7 +212,7 @@ LIMIT_RULES: dict[str, Rule] = {
     "max_attempts": _optional(_count),
     "max_run_seconds": _optional(_duration),
     "exclusive": _switch,
-    "preload": _names,
+    "preload": _modules,
 }
 RESERVED_RULES: dict[str, Rule] = {
     "docker_image": _refuse("is not supported yet"),
