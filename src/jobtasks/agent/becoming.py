@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import marshal
 import os
 import signal
 import sys
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType, TracebackType
     from typing import Any, NoReturn
 
-    Order = tuple[list[str], dict[bytes, bytes], bytes, bytes]
 
 PR_SET_NAME = 15
 COERCED = b"LC_CTYPE"
@@ -33,6 +33,9 @@ TRY_AGAIN = 75
 CANNOT_OPEN = 2
 """Python's exit code when there is no such script."""
 ENDED_BY_SIGINT = -int(signal.SIGINT)
+
+exit_process = ctypes.PyDLL(None).exit
+"""The C library's exit(3), in which no other thread of Python can run; made here, for once."""
 
 
 class Shown:
@@ -79,13 +82,15 @@ class Task:
 
     def __init__(
         self,
-        order: Order,
+        order: bytes,
         fds: list[int],
         waits: int,
         appearance: Appearance,
         known: frozenset[str],
     ) -> None:
-        self.line, self.variables, self.name, self.shown = order
+        self._order = order
+        self.line: list[str] = []
+        """The command line."""
         self.fds = fds
         """stdin, stdout, stderr, working directory, and perhaps the control group."""
         self.waits = waits
@@ -102,30 +107,31 @@ class Task:
         os.fchdir(self.fds[3])
         for fd in self.fds:
             os.close(fd)
-        self._take_environment()
-        line = b"\0".join([os.fsencode(word) for word in self.line])
-        self.appearance.show(self.name, line, self.shown)
+        self.line, variables, name, *shown = marshal.loads(self._order)
+        take_environment(variables)
+        self.appearance.show(name, *shown)
         differ()
         if not os.read(self.waits, 1):
             os._exit(TRY_AGAIN)
         os.close(self.waits)
 
-    def _take_environment(self) -> None:
-        """Have its variables, for Python and for the C library.
 
-        Past the methods of `os.environ`: these would copy twice as many pages.
-        """
-        here: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
-        if COERCED in here:
-            # By Python itself at the start, where the environment is the old language C.
-            self.variables.setdefault(COERCED, here[COERCED])
-        for name in here.keys() - self.variables.keys():
-            os.unsetenv(name)
-        for name, value in self.variables.items():
-            if here.get(name) != value:
-                os.putenv(name, value)
-        here.clear()
-        here.update(self.variables)
+def take_environment(variables: dict[bytes, bytes]) -> None:
+    """Have these variables, for Python and for the C library.
+
+    Past the methods of `os.environ`: these would copy twice as many pages.
+    """
+    here: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    if COERCED in here:
+        # By Python itself at the start, where the environment is the old language C.
+        variables.setdefault(COERCED, here[COERCED])
+    for name in here.keys() - variables.keys():
+        os.unsetenv(name)
+    for name, value in variables.items():
+        if here.get(name) != value:
+            os.putenv(name, value)
+    here.clear()
+    here.update(variables)
 
 
 def differ() -> None:
@@ -274,45 +280,53 @@ def finish(status: int, known: frozenset[str]) -> NoReturn:
     Python would also take apart what the server has imported, and so copy nearly every page that
     it shares with it: that is most of what such a process costs.
     """
-    quiet = contextlib.suppress(BaseException)
-    if (threading := sys.modules.get("threading")) is not None:
-        with quiet:
-            threading._shutdown()
-    with quiet:
-        atexit._run_exitfuncs()
+    for shut_down in (wait_for_threads, atexit._run_exitfuncs):
+        try:
+            shut_down()
+        except BaseException as error:
+            report(error)
     if not flushed() or len(sys._current_frames()) > 1:
         # Rare, and Python knows what to do then.
         end_plainly(status)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     forget_modules(known)
     flush_files()
     flushed()
     if status == ENDED_BY_SIGINT:
-        os.kill(os.getpid(), signal.SIGINT)
-    # Not os._exit: libraries in C have exit handlers, too. No thread can run meanwhile.
-    ctypes.PyDLL(None).exit(status & 0xFF)
+        interrupt()
+    # Not os._exit: libraries in C have exit handlers, too.
+    exit_process(status & 0xFF)
     raise AssertionError("it has ended")
+
+
+def wait_for_threads() -> None:
+    """Wait until all threads but daemons have ended."""
+    if (threading := sys.modules.get("threading")) is not None:
+        threading._shutdown()
+
+
+def interrupt() -> None:
+    """End by the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def end_plainly(status: int) -> NoReturn:
     """End by Python's own means."""
     if status == ENDED_BY_SIGINT:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt()
     sys.exit(status & 0xFF)
 
 
 def flushed() -> bool:
     """Write what stdout and stderr still hold; return whether stdout has taken it."""
-    with contextlib.suppress(Exception):
-        if sys.stderr is not None:
-            sys.stderr.flush()
-    try:
-        if sys.stdout is not None and not sys.stdout.closed:
-            sys.stdout.flush()
-    except Exception:
-        return False
-    return True
+    done = True
+    for file in (sys.stderr, sys.stdout):
+        try:
+            if file is not None and not file.closed:
+                file.flush()
+        except Exception:
+            done = file is not sys.stdout
+    return done
 
 
 def forget_modules(known: frozenset[str]) -> None:

@@ -55,6 +55,11 @@ class Forks:
         self._libc = ctypes.PyDLL(None, use_errno=True)
         self._plain = spawner.CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
         self._arguments = spawner.CloneArguments(flags=self._plain, child_tid=self._tid_address())
+        self._call = (
+            spawner.CLONE3,
+            ctypes.byref(self._arguments),
+            ctypes.sizeof(self._arguments),
+        )
         # Looked up here: in a child it would be each child's work.
         python = ctypes.pythonapi
         self._before, self._after = python.PyOS_BeforeFork, python.PyOS_AfterFork_Parent
@@ -77,7 +82,7 @@ class Forks:
         arguments.flags = self._plain | (spawner.CLONE_INTO_CGROUP if group >= 0 else 0)
         arguments.cgroup = max(group, 0)
         self._before()
-        pid = self._libc.syscall(spawner.CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments))
+        pid = self._libc.syscall(*self._call)
         if pid == 0:
             self._after_in_child()
             return 0, 0

@@ -20,10 +20,6 @@ import socket
 import struct
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 CLONE3 = 435
 """The same on all machines."""
 CLONE_VFORK, CLONE_PARENT, CLONE_INTO_CGROUP = 0x4000, 0x8000, 0x200000000
@@ -80,8 +76,11 @@ def search(path: str, program: bytes, command: list[bytes], variables: dict[byte
     return found
 
 
-def take(asked: socket.socket) -> tuple[Any, list[int]] | None:
-    """Return the next order and what came with it; None when there is no agent any more."""
+def take(asked: socket.socket) -> tuple[bytes, list[int]] | None:
+    """Return the next order, marshalled, and the descriptors that came with it.
+
+    None when there is no agent any more.
+    """
     fds = array.array("i")
     room = socket.CMSG_LEN(FDS * fds.itemsize)
     # Not socket.recv_fds: it forgets the flag, and each child would have them all.
@@ -93,7 +92,7 @@ def take(asked: socket.socket) -> tuple[Any, list[int]] | None:
         if not more:
             return None
         data += more
-    return marshal.loads(data[ORDER.size :]), fds.tolist()
+    return data[ORDER.size :], fds.tolist()
 
 
 def main(agent: int) -> None:
@@ -116,7 +115,7 @@ def main(agent: int) -> None:
         arguments.cgroup = fds[4]
         pid = libc.syscall(CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments))
         if pid == 0:
-            os.write(fails, ORDER.pack(execute(order, fds) & 0xFFFFFFFF))
+            os.write(fails, ORDER.pack(execute(marshal.loads(order), fds) & 0xFFFFFFFF))
             os._exit(127)
         error = ctypes.get_errno() if pid < 0 else 0
         for fd in fds:

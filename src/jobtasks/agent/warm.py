@@ -143,7 +143,8 @@ class ForkServer:
         """
         name, *line = command
         try:
-            order = (line, encoded(variables), os.fsencode(name)[:15], shown(variables))
+            shown_line = b"\0".join(os.fsencode(word) for word in line)
+            order = (line, encoded(variables), os.fsencode(name)[:15], shown_line, shown(variables))
             pid, error = self._helper.ask(order, (*fds, group) if group >= 0 else fds)
         except OSError as found:
             self.close(f"it has died: {found}")
