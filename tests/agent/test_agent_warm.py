@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jobtasks.agent import forkserver, procfs
+from jobtasks.agent import births, forkserver, procfs
 from jobtasks.protocol.frames import NOTE
 from jobtasks.protocol.messages import Ended, EndKind
 
@@ -395,6 +395,49 @@ def test_libraries_that_know_of_forks(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     wait_joined(server, launch("--pass-env", "PYTHONPATH"))
     Tasks(server).warm_up(module="pool")
+
+
+def test_a_module_that_hangs_at_forks(
+    server: FakeServer, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server is given up after seconds, and the task runs, once, cold."""
+    ran = tmp_path / "ran"
+    (tmp_path / "slow_fork.py").write_text(
+        "import os, time\nos.register_at_fork(before=lambda: time.sleep(1000))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    agent = launch("--pass-env", "PYTHONPATH")
+    wait_joined(server, agent)
+    tasks = Tasks(server)
+    code = f"open({str(ran)!r}, 'a').write('x')"
+
+    def given_up() -> bool:
+        assert tasks.run(PYTHON, "-c", code, preload=("slow_fork",)).exit_code == 0
+        return "no warm starts of slow_fork" in agent.said()
+
+    wait_for(given_up, "it is given up")
+    assert ran.read_text() == "x" * tasks.last
+
+
+def test_an_answer_that_comes_too_late(tmp_path: Path) -> None:
+    """Who was started by a helper that is given up is ended with it."""
+    pid = tmp_path / "pid"
+    text = (
+        "import os, socket, struct, subprocess, time\n"
+        "asked = socket.socket(fileno=3)\nasked.recv(1 << 16)\n"
+        "child = subprocess.Popen(['sleep', '1000']).pid\ntime.sleep(1.2)\n"
+        f"asked.sendall(struct.pack('=ii', child, 0)); open({str(pid)!r}, 'w').write(str(child))\n"
+        "time.sleep(1000)"
+    )
+    leaders: dict[int, int] = {}
+    helper = births.Helper(leaders, 3, 1)
+    helper.launch([PYTHON, "-S", "-c", text], dict(os.environ), [])
+    with pytest.raises(OSError):
+        helper.ask((), ())
+    wait_for(lambda: pid.exists() and pid.read_text(), "the answer")
+    helper.close()
+    assert leaders == {}
+    wait_for(lambda: not is_alive(int(pid.read_text())), "the end of who was started")
 
 
 @pytest.mark.rule("R34")

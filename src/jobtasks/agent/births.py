@@ -43,12 +43,15 @@ class Starter(Protocol):
 class Helper:
     """Our end of a process that starts others for us; it has no attempt, so it stands for 0."""
 
-    def __init__(self, leaders: dict[int, int], socket_at: int) -> None:
+    def __init__(
+        self, leaders: dict[int, int], socket_at: int, answer_seconds: int = ANSWER_SECONDS
+    ) -> None:
         self.leaders = leaders
         """Our children that are no orphans."""
         self.socket: socket.socket | None = None
         self._pid = 0
         self._socket_at = socket_at
+        self._answer_seconds = answer_seconds
 
     def launch(
         self, command: list[str], variables: dict[str, str], actions: list[tuple[int, ...]]
@@ -57,7 +60,7 @@ class Helper:
         ours, theirs = socket.socketpair()
         # The kernel's own limit: Python's would be another call before each.
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", ANSWER_SECONDS, 0))
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", self._answer_seconds, 0))
         with theirs:
             self._pid = os.posix_spawn(
                 command[0],
@@ -94,14 +97,24 @@ class Helper:
         return pid, error
 
     def close(self) -> None:
-        """End it."""
+        """End it, and what it has started that nobody has heard of."""
         if self.socket is not None:
+            _end(self._pid)
+            with contextlib.suppress(OSError, struct.error):
+                # An answer that came after we had given up waiting for it.
+                late = self.socket.recv(spawner.ANSWER.size, socket.MSG_DONTWAIT)
+                pid, _ = spawner.ANSWER.unpack(late)
+                if pid > 0:
+                    _end(pid)
             self.socket.close()
             self.socket = None
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self._pid, signal.SIGKILL)
-                os.waitpid(self._pid, 0)
             self.leaders.pop(self._pid, None)
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 class Births:

@@ -36,6 +36,9 @@ IDLE_SECONDS = 60.0
 IMPORT_SECONDS_MAX = 120.0
 """How long the imports may take."""
 
+FORK_SECONDS = 5
+"""How long a fork may take. The agent waits for it; and what modules do at forks is up to them."""
+
 RETRY_SECONDS = 60.0
 """How long the reason that a server could not be had is believed before it is tried again."""
 
@@ -83,7 +86,7 @@ class ForkServer:
         self.ready = False
         self.used_at = self.started_at = loop.now()
         self._loop = loop
-        self._helper = Helper(leaders, forkserver.SOCKET)
+        self._helper = Helper(leaders, forkserver.SOCKET, FORK_SECONDS)
         self._ended = ended
         self._said = b""
         self._fds: list[int] = []
