@@ -280,11 +280,13 @@ def finish(status: int, known: frozenset[str]) -> NoReturn:
     Python would also take apart what the server has imported, and so copy nearly every page that
     it shares with it: that is most of what such a process costs.
     """
-    for shut_down in (wait_for_threads, atexit._run_exitfuncs):
-        try:
-            shut_down()
-        except BaseException as error:
-            report(error)
+    try:
+        wait_for_threads()
+    except BaseException as error:
+        report(error)
+    # It tells of errors itself; old ones raise the last once more.
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
     if not flushed() or len(sys._current_frames()) > 1:
         # Rare, and Python knows what to do then.
         end_plainly(status)
