@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fork_servers import fork_servers
 
-from jobtasks.agent import births, forkserver, procfs
+from jobtasks.agent import births
 from jobtasks.protocol.frames import NOTE
 from jobtasks.protocol.messages import Ended, EndKind
 
@@ -87,17 +88,6 @@ def warmed(tmp_path_factory: pytest.TempPathFactory, cgroups_mode: str) -> Itera
         tasks = Tasks(server)
         tasks.warm_up()
         yield tasks
-
-
-def fork_servers(agent: AgentProcess) -> list[int]:
-    name = Path(forkserver.__file__).name
-    found = []
-    for pid in procfs.children(agent.process.pid):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-        # One that was only just begun has not yet become a program of its own.
-        if name in command and is_alive(pid):
-            found.append(pid)
-    return found
 
 
 def both(tasks: Tasks, *command: str) -> list[Any]:
@@ -317,7 +307,7 @@ def test_sets_have_servers_of_their_own(tasks: Tasks, agent: AgentProcess) -> No
     """Of two jobs with different modules each finds its own, and not the other's."""
     tasks.warm_up()
     tasks.warm_up(module="wave")
-    assert len(fork_servers(agent)) == 2
+    assert len(fork_servers(agent.process.pid)) == 2
     tasks.run(PYTHON, "-c", ASK, preload=("wave",))
     assert tasks.text() == "False\n"
 
@@ -327,11 +317,11 @@ def test_a_server_that_is_killed_is_replaced(tasks: Tasks, agent: AgentProcess) 
     tasks.warm_up()
     running = tasks.start(PYTHON, "-c", "import time; time.sleep(1000)", slot=2, preload=[MARK])
     leader = tasks.server.pid_of(running)
-    (killed,) = fork_servers(agent)
+    (killed,) = fork_servers(agent.process.pid)
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: not Path(f"/proc/{killed}").exists(), "it is gone")
     tasks.warm_up()
-    assert fork_servers(agent) not in ([killed], [])
+    assert fork_servers(agent.process.pid) not in ([killed], [])
     assert is_alive(leader)
     tasks.server.stop(running)
     assert tasks.server.end_of(running).kind is EndKind.STOPPED
@@ -349,7 +339,7 @@ def test_a_module_that_is_not_there(tasks: Tasks, agent: AgentProcess) -> None:
     wait_for(told, "the reason")
     assert told()
     assert agent.said().count(why) == 1
-    assert fork_servers(agent) == []
+    assert fork_servers(agent.process.pid) == []
 
 
 BAD = {
@@ -460,6 +450,6 @@ def test_the_agents_end_is_the_servers(
 ) -> None:
     """Also when it is killed: a fork server does not outlive its agent."""
     Tasks(server).warm_up()
-    (pid,) = fork_servers(agent)
+    (pid,) = fork_servers(agent.process.pid)
     agent.process.kill()
     wait_for(lambda: not is_alive(pid), "the fork server's end")

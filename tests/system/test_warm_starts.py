@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from jobtasks.agent import forkserver
+from tests.fork_servers import fork_servers
 
 from .conftest import Api, agent_of, process_identity, wait_until
 from .conftest import Served as Server
@@ -70,8 +69,7 @@ def test_no_task_is_lost_with_its_fork_server(
     api: Api, job: dict[str, Any], shared_server: Server
 ) -> None:
     """Killed again and again while tasks start from it: each task runs once, to its end."""
-    agent = agent_of(shared_server.state)
-    assert agent is not None
+    agent = wait_until("the node's agent", lambda: agent_of(shared_server.state))
     job["script_parameters"] = {"count": 200}
     uuid = api.post("/jobs", job)["uuid"]
     killed = set()
@@ -95,17 +93,3 @@ def test_no_task_is_lost_with_its_fork_server(
         for attempt in api.attempts(task["uuid"])
     }
     assert codes <= {0, 75}
-
-
-def fork_servers(agent: int) -> list[int]:
-    """Return the fork servers that an agent has now."""
-    words = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
-    name = Path(forkserver.__file__).name.encode()
-    found = []
-    for pid in map(int, words):
-        try:
-            if name in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-        except FileNotFoundError:
-            continue
-    return found

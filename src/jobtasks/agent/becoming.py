@@ -101,15 +101,16 @@ class Task:
 
     def settle(self) -> None:
         """Take its place among processes; returns when the agent knows of it."""
+        self.line, variables, name, *shown = marshal.loads(self._order)
+        take_environment(variables)
+        # Before it leaves the server's session: nobody is to take it for another server.
+        self.appearance.show(name, *shown)
         os.setsid()
         for number, fd in enumerate(self.fds[:3]):
             os.dup2(fd, number)
         os.fchdir(self.fds[3])
         for fd in self.fds:
             os.close(fd)
-        self.line, variables, name, *shown = marshal.loads(self._order)
-        take_environment(variables)
-        self.appearance.show(name, *shown)
         differ()
         if not os.read(self.waits, 1):
             os._exit(TRY_AGAIN)
