@@ -84,6 +84,16 @@ def test_every_schema_is_one() -> None:
         assert part.split("'")[0] in schemas
 
 
+@pytest.mark.parametrize("path", ["job_tasks/{uuid}/attempts", "jobs/{uuid}/attempts"])
+def test_attempts_are_described_as_they_are(targets: Targets, path: str) -> None:
+    """Each property, whatever generated requests come upon."""
+    operation = DOCUMENT["paths"][f"{BASE}/{path}"]["get"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    uuid = targets.attempt.task if path.startswith("job_tasks") else targets.running["uuid"]
+    (item,) = targets.api.get(path.format(uuid=uuid))["items"]
+    assert item.keys() == schema["properties"]["items"]["items"]["properties"].keys()
+
+
 class Targets:
     """What generated requests are about: things that exist, as long as they exist."""
 
