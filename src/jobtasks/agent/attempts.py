@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from jobtasks.agent import launcher, memory
+from jobtasks.agent import launcher, memory, reports
 from jobtasks.agent.cgroups import Group
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.environment import JobEnvironment
@@ -37,13 +37,6 @@ YOUNG_SECONDS = 0.005
 
 REST_SECONDS = 1.0
 """A slot on which the node could not start a process is not offered for so long."""
-
-MEMORY_SHARE = 0.95
-"""Killed by a signal that we did not send, with a peak of this share of its reservation: out of
-memory."""
-
-KILLED_CODES = (-signal.SIGKILL, 128 + signal.SIGKILL)
-"""Killed itself, or a shell whose command was."""
 
 
 @dataclass(slots=True)
@@ -413,10 +406,10 @@ class Attempts:
         del self.live[attempt.id]
         attempt.job.live -= 1
         slot = attempt.slot
-        _take_figures(attempt)
+        reports.take_figures(attempt)
         slot.drain()
         attempt.log.finish()
-        ended = _ended(attempt, self._loop.now())
+        ended = reports.ended(attempt, self._loop.now())
         is_success = ended.kind is EndKind.EXIT and ended.exit_code == 0
         self._pace.note(ended.run_seconds or 0.0, is_success)
         if not attempt.discard:
@@ -464,47 +457,3 @@ def _signal(pids: set[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-def _take_figures(attempt: Attempt) -> None:
-    """Take what the kernel says about an attempt's memory, where it has counted that."""
-    group = attempt.group
-    if group is None or not group.limits:
-        return
-    attempt.peak_memory_kib = group.peak_kib() or attempt.peak_memory_kib
-    assert attempt.status is not None
-    killed = os.waitstatus_to_exitcode(attempt.status) in KILLED_CODES
-    if attempt.kind is EndKind.EXIT and killed and group.out_of_memory():
-        attempt.kind = EndKind.OUT_OF_MEMORY
-        reserved = attempt.assignment.memory_kib
-        limit = f"{reserved} KiB are reserved for it" if reserved else "the machine had no more"
-        attempt.reason = f"the kernel ended it when it wanted more memory: {limit}"
-
-
-def _ended(attempt: Attempt, now: float) -> Ended:
-    """Return the report of an attempt whose status is known."""
-    assert attempt.status is not None
-    code = os.waitstatus_to_exitcode(attempt.status)
-    return Ended(
-        attempt.id,
-        _kind(attempt, code),
-        exit_code=code if code >= 0 else None,
-        signal=-code if code < 0 else None,
-        peak_memory_kib=attempt.peak_memory_kib,
-        run_seconds=now - attempt.started,
-        stderr_tail=attempt.log.tail,
-        reason=attempt.reason,
-        log_bytes=attempt.log.kept,
-        log_dropped_bytes=attempt.log.dropped,
-    )
-
-
-def _kind(attempt: Attempt, code: int) -> EndKind:
-    reserved = attempt.assignment.memory_kib
-    if (
-        attempt.kind is EndKind.EXIT
-        and code in KILLED_CODES
-        and 0 < reserved * MEMORY_SHARE <= attempt.peak_memory_kib
-    ):
-        return EndKind.OUT_OF_MEMORY
-    return attempt.kind

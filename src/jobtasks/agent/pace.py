@@ -13,7 +13,7 @@ WAIT_SECONDS = 0.02
 """What is taken should start within this time, by what tasks took lately; longer ones need no
 start ahead of time."""
 
-WAITING_MAX = 16
+WAITING_MAX = 32
 """Attempts that wait on a node, or one for each slot where there are more slots."""
 
 GIVE_BACK_SECONDS = 0.1

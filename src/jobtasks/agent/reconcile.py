@@ -36,7 +36,7 @@ GATHER_SECONDS = 0.002
 GATHER_SHARE = 2
 """... but no longer than until this part of the slots has ended."""
 
-GATHER_WAITING_SECONDS = 0.005
+GATHER_WAITING_SECONDS = 0.015
 """While work waits behind the slots, nobody waits for the answer."""
 
 LEAVE_SECONDS = 5.0
@@ -113,6 +113,10 @@ class Reconciler:
         self._retry_seconds = RETRY_SECONDS_MIN
         self._away = ""
         self._wake_at = 0.0
+        self._awaited = 0
+        """Number of the newest sync that told of ends: such are answered at once."""
+        self._answered = 0
+        """Number of the newest that is over."""
         self._enough = 0
         """More attempts than these that wait behind slots need no further ones soon."""
         self._renewed_at = loop.now()
@@ -178,7 +182,8 @@ class Reconciler:
 
     def _gather_seconds(self) -> float:
         """How long news may wait for more of it: until enough slots are idle to be worth a call."""
-        if self._book.waiting > self._enough:
+        is_answered_soon = self._enough and self._awaited > self._answered
+        if self._book.waiting > self._enough or is_answered_soon:
             return GATHER_WAITING_SECONDS
         told = self._ends.changes - self._reported
         busy = bool(self._attempts.live or self._book.to_start)
@@ -245,6 +250,8 @@ class Reconciler:
         )
         self._news = False
         self._reported = self._ends.changes
+        if sync.ended:
+            self._awaited = sync.number
         answered = partial(self._take_orders, self._loop.now(), freezer.now(), leaving)
         self._post(line, "/agent/v1/sync", _encode(sync), wait_seconds, answered)
 
@@ -254,6 +261,7 @@ class Reconciler:
         orders = self._read(_orders, status, body)
         if orders is None:
             return
+        self._answered = max(self._answered, orders.number)
         if orders.rejoin:
             self._rejoin()
         elif orders.stale:
@@ -311,6 +319,7 @@ class Reconciler:
             self._away = reason
             logger.warning("no contact with %s: %s", self._server.url, reason)
         self._server.look_again()
+        self._answered = self._number
         self._retry_at = self._loop.now() + self._retry_seconds
         self._retry_seconds = min(2 * self._retry_seconds, RETRY_SECONDS_MAX)
         self._attempts.repeat_tails()

@@ -25,7 +25,7 @@ from jobtasks.store.records import AttemptRecord
 
 M = TypeVar("M", Join, Sync, LogChunks)
 WAIT_SECONDS_MAX = 60.0
-BRIEF_ATTEMPTS = 16
+BRIEF_ATTEMPTS = 32
 """A sync that ends more, or has room for more, is left to the writer's thread."""
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """A sync that reports many ends brings 64 KiB of stderr with each."""

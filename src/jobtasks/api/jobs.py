@@ -97,7 +97,8 @@ class Jobs(Collection[JobRecord]):
             if foreign_jobs.is_begun(self.edge.world, body.attributes):
                 return body
             script, directory = (body.attributes.get(name) for name in ("script", "script_version"))
-            await self.edge.in_thread(scripts.check, script, directory)
+            if script or directory:
+                await self.edge.in_thread(scripts.check, script, directory)
         return body
 
     async def create(self, request: Request) -> Response:
