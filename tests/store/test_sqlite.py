@@ -428,3 +428,45 @@ def test_the_caches_of_readers_are_small(sqlite_store: SqliteStore) -> None:
 
     assert sqlite_store.read(cache) == sqlite.READER_CACHE_KIB
     assert sqlite_store.write(cache).result(SECONDS) == sqlite.WRITER_CACHE_KIB
+
+
+def test_a_lone_write_needs_no_savepoint(sqlite_store: SqliteStore) -> None:
+    """Below one each page is copied before it is changed; what is kept so needs no file."""
+    seen: list[str] = []
+    sqlite_store._connection.set_trace_callback(seen.append)
+    sqlite_store.write(lambda tx: put(tx, "lone")).result(SECONDS)
+    sqlite_store._connection.set_trace_callback(None)
+    assert (seen[0], seen[-1]) == ("BEGIN IMMEDIATE", "COMMIT")
+    assert not any("SAVEPOINT" in statement for statement in seen)
+    assert sqlite_store._connection.execute("PRAGMA temp_store").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("failing", [[0], [0, 1], [1], [0, 2], [0, 1, 2]])
+def test_who_fails_in_a_group_undoes_only_its_own(
+    sqlite_store: SqliteStore, failing: list[int]
+) -> None:
+    """Also the first, which has no savepoint; those after it are stored."""
+    gate = threading.Event()
+
+    def work(place: int, tx: Tx) -> None:
+        if place == 0:
+            gate.wait(SECONDS)
+        put(tx, f"piece {place}")
+        if place in failing:
+            raise ValueError(place)
+
+    futures = [sqlite_store.write(partial(work, place)) for place in range(3)]
+    gate.set()
+    for place, future in enumerate(futures):
+        if place in failing:
+            with pytest.raises(ValueError, match=str(place)):
+                future.result(SECONDS)
+        else:
+            future.result(SECONDS)
+    found = [sqlite_store.read(partial(has, f"piece {place}")) for place in range(3)]
+    assert found == [place not in failing for place in range(3)]
+
+
+def has(key: str, tx: Tx) -> bool:
+    """Return whether a fact is stored."""
+    return bool(tx.text("SELECT 1 FROM meta WHERE key = :key", {"key": key}))
