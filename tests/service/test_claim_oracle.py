@@ -123,7 +123,7 @@ class Scenario:
 
     def _act(self) -> None:
         acts = [self.claim] * 5 + [self.end] * 5 + [self.wait] * 2
-        acts += [self.create, self.delete, self.start_again, self.outrank]
+        acts += [self.create, self.delete, self.delete, self.start_again, self.outrank]
         with suppress(StopIteration):
             while True:
                 self.choose(acts)()

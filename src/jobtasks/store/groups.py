@@ -56,18 +56,20 @@ class Writer:
         self._lost = ""
         """Why nothing of the group will be stored; "" as long as it may."""
         self._failures = 0
+        self._is_undone = False
+        """Its first piece has failed: there is nothing to store."""
 
     @property
     def is_full(self) -> bool:
         """Whether the group takes no further piece."""
-        return bool(self._lost) or len(self._outcomes) >= GROUP_MAX
+        return bool(self._lost) or self._is_undone or len(self._outcomes) >= GROUP_MAX
 
     def begin(self, *, wait: bool) -> bool:
         """Begin a group; return False when others have the database, and it is not to `wait`.
 
         After a pause it must wait: whether there is room again is asked of the disk.
         """
-        self._outcomes, self._lost = [], ""
+        self._outcomes, self._lost, self._is_undone = [], "", False
         self._failures = self._pause.failures
         if self._pause.reason:
             if not wait:
@@ -103,6 +105,8 @@ class Writer:
 
     def end(self) -> list[Outcome]:
         """Commit the group, or roll it back as a whole; return what to tell."""
+        if self._is_undone:
+            return self._outcomes
         if not self._lost:
             began = time.perf_counter()
             try:
@@ -125,9 +129,9 @@ class Writer:
     def _run(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
         """Run work so that its failure undoes nothing else of the group.
 
-        The first needs no savepoint for that: the group begins anew. Below a savepoint SQLite
-        copies every page before it changes it, which costs a lone piece more than its statements.
-        An error that ends the transaction ends the whole group.
+        The first needs no savepoint for that: when it fails the group ends with it. Below a
+        savepoint SQLite copies every page before it changes it, which costs a lone piece more than
+        its statements. An error that ends the transaction ends the whole group.
         """
         is_first = not self._outcomes
         if not is_first:
@@ -141,8 +145,8 @@ class Writer:
             self._connection.execute("ROLLBACK" if is_first else "ROLLBACK TO piece")
         if not is_first:
             self._connection.execute("RELEASE piece")
-        elif problem is not None:
-            self._connection.execute("BEGIN IMMEDIATE")
+        else:
+            self._is_undone = problem is not None
         return result, problem
 
     def _problem(self, error: BaseException) -> BaseException:
