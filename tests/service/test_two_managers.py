@@ -73,11 +73,14 @@ class Rival:
 
 @pytest.mark.timeout(200)
 @pytest.mark.rule("R37")
-def test_a_manager_that_was_paused_changes_nothing(tmp_path: Path) -> None:
+def test_a_manager_that_was_paused_changes_nothing(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """It is stopped anywhere, also within a transaction; another takes over; it goes on."""
     service = LocalService(tmp_path / "shared.db")
     SimulatedAgent(service)
     rival = Rival(tmp_path / "shared.db")
+    request.addfinalizer(rival.process.kill)
     draw = random.Random(1)
     for _ in rounds("two managers", 20, 500):
         ours = service.term
