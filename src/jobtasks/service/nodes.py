@@ -40,7 +40,7 @@ PLACES_MAX = 17
 """So many attempts may a slot have, whatever its agent says."""
 LOOK_FOR_OVER = 16
 """Of the syncs that start something one in so many looks which jobs are over: there is time."""
-NOT_STARTED = "its agent did not start it: too late, or the node cannot start a process now"
+NOT_STARTED = "its agent did not start it: it was too late, or no process could be started then"
 
 
 class KnownNode(NamedTuple):
