@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,26 @@ def test_new_things_work_on_an_old_database(tmp_path: Path) -> None:
     foreign = service.call(jobs.create, {"state": "Running"})
     assert service.call(tasks.create, {"job_uuid": foreign.uuid, "log": "x"}).log == "x"
     service.close()
+
+
+RELEASED = {
+    "0001_begin.sql": "ddb1c34e98aa6e40",
+    "0002_nodes.sql": "cf35c03a447231e6",
+    "0003_repeats.sql": "37973ad95c4a952c",
+    "0004_retention.sql": "480ecb44f859237b",
+    "0005_foreign_jobs_and_reuse.sql": "6b04143fe9ac310f",
+    "0006_task_pages.sql": "c63631c9613e4fd6",
+    "0007_notices.sql": "7d70a91dd9589934",
+    "0008_suspicion.sql": "b196e3be811b5537",
+    "0009_events.sql": "36a2cb3e00648230",
+    "0010_limits.sql": "49523407226653cf",
+    "0011_sharing.sql": "2fb2d26d13fe0cfd",
+}
+"""Migrations that databases have gone through, by the beginning of the SHA-256 of each."""
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_migration_that_was_applied_does_not_change(name: str) -> None:
+    """A database that has it would not get what is added: that is a migration of its own."""
+    script = files("jobtasks.store").joinpath("migrations", name).read_bytes()
+    assert hashlib.sha256(script).hexdigest()[:16] == RELEASED[name]

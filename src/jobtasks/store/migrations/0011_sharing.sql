@@ -132,10 +132,6 @@ SELECT
     CASE WHEN f.held_until < 4611686018427387904 THEN f.held_until END AS held_until,
     f.held_reason AS held_reason,
     f.held_by_user_uuid AS held_by_user_uuid,
-    CASE
-        WHEN f.kept_job_id IS NOT NULL THEN 'job'
-        WHEN EXISTS (SELECT 1 FROM kept AS k WHERE k.node_id = f.id) THEN 'gang'
-    END AS kept_for,
     f.job_uuid AS job_uuid,
     f.job_owner_uuid AS job_owner_uuid
 FROM (
