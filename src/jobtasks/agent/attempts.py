@@ -15,6 +15,7 @@ from jobtasks.agent.cgroups import Group
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.environment import JobEnvironment
 from jobtasks.agent.exclusive import CutOffError, Exclusive
+from jobtasks.agent.launcher import Birth
 from jobtasks.agent.logs import Log
 from jobtasks.agent.loop import Loop, Timer
 from jobtasks.agent.pace import Pace
@@ -182,7 +183,8 @@ class Attempts:
         try:
             command = launcher.words(assignment, job.brief)
             variables = job.environment.of(assignment, slot.work, server)
-            pid, remark = self._spawn(assignment, command, variables, slot, group)
+            birth = Birth(command, variables, slot, group, assignment.memory_kib)
+            pid, remark = self._spawn(assignment, birth)
         except launcher.StartError as error:
             self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error)))
             return
@@ -194,23 +196,16 @@ class Attempts:
         if remark:
             attempt.log.remark(remark)
 
-    def _spawn(
-        self,
-        assignment: Assignment,
-        command: list[str],
-        variables: dict[str, str],
-        slot: Slot,
-        group: Group | None,
-    ) -> tuple[int, str]:
+    def _spawn(self, assignment: Assignment, birth: Birth) -> tuple[int, str]:
         """Start its process; return the pid, and what the user should know of the start."""
         if not assignment.exclusive:
-            return self._begin(assignment, command, variables, slot, group)
-        task, number = assignment.task, assignment.number
+            return self._begin(assignment, birth)
+        task, number, group = assignment.task, assignment.number, birth.group
         frozen = str(group.path) if group is not None and group.freezes else ""
         try:
             # Before it runs: we may be stopped as soon as it does.
             self.exclusive.hold(task, number, frozen)
-            pid, remark = self._begin(assignment, command, variables, slot, group)
+            pid, remark = self._begin(assignment, birth)
         except CutOffError as error:
             raise launcher.NodeBusyError(str(error)) from None
         except (launcher.StartError, launcher.NodeBusyError):
@@ -219,21 +214,14 @@ class Attempts:
         self.exclusive.started(task, number, pid, frozen)
         return pid, remark
 
-    def _begin(
-        self,
-        assignment: Assignment,
-        command: list[str],
-        variables: dict[str, str],
-        slot: Slot,
-        group: Group | None,
-    ) -> tuple[int, str]:
-        memory_kib, remark = assignment.memory_kib, ""
+    def _begin(self, assignment: Assignment, birth: Birth) -> tuple[int, str]:
+        remark = ""
         if assignment.preload and self.warm is not None:
             try:
-                return self.warm.start(assignment, command, variables, slot, group), ""
+                return self.warm.start(assignment.preload, birth), ""
             except ColdError as cold:
                 remark = str(cold)
-        return launcher.spawn(command, variables, slot, group, memory_kib), remark
+        return launcher.spawn(birth), remark
 
     def _group(self, assignment: Assignment, slot: Slot) -> Group | None:
         """Return the slot's control group when the attempt is to run in it: a start costs more."""

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 from jobtasks.agent.cgroups import Group
 from jobtasks.agent.slots import Slot
@@ -54,20 +55,26 @@ def script_path(script: str, directory: str | None) -> str:
     return f"{directory}/{script}"
 
 
-def spawn(
-    command: list[str],
-    variables: dict[str, str],
-    slot: Slot,
-    group: Group | None = None,
-    memory_kib: int = 0,
-) -> int:
-    """Start a process in a slot, in a session of its own; return its pid.
+class Birth(NamedTuple):
+    """A process to be started in a slot, in a session of its own."""
 
-    In the slot's control group when it is given, with `memory_kib` (0: any) if that limits. Else by
-    posix_spawn (vfork: cheap whatever our size). It cannot change the child's directory, so ours
-    is changed before: nothing else in the agent has a use for it.
+    command: list[str]
+    variables: dict[str, str]
+    slot: Slot
+    group: Group | None
+    """The slot's control group, when it is to be in that."""
+    memory_kib: int
+    """To what the group limits it, if it can; 0: to nothing."""
+
+
+def spawn(birth: Birth) -> int:
+    """Start a process; return its pid.
+
+    If not in a control group, by posix_spawn (vfork: cheap whatever our size). It cannot change the
+    child's directory, so ours is changed before: nothing else in the agent has a use for it.
     Errors: `StartError`, `NodeBusyError`.
     """
+    command, variables, slot, group, memory_kib = birth
     program = command[0]
     start = os.posix_spawn if "/" in program else os.posix_spawnp
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 
 from jobtasks.agent import launcher
@@ -95,10 +95,8 @@ class OrderBook:
         self._follow_timer: Timer | None = None
         self.to_start: deque[tuple[Assignment, float]] = deque()
         """Assignments, each with the time after which it is not started."""
-        self._behind: dict[int, deque[tuple[Assignment, float]]] = defaultdict(deque)
-        """By slot what waits behind its attempt, each with the time when it is given back."""
-        self.waiting = 0
-        """How many these are."""
+        self.behind: deque[tuple[Assignment, float]] = deque()
+        """What waits behind the attempts in its slots, each with the time when it is given back."""
         self.refused = Notes()
         self.unknown = Notes()
         self.closed = False
@@ -107,8 +105,7 @@ class OrderBook:
     def forget(self) -> None:
         """A new life with the server begins: what an old one ordered is void."""
         self.to_start.clear()
-        self._behind.clear()
-        self.waiting = 0
+        self.behind.clear()
         self.refused.clear()
         self.unknown.clear()
 
@@ -167,11 +164,10 @@ class OrderBook:
 
     def held(self) -> list[int]:
         """Return the attempts that are not started yet."""
-        behind = [entry for line in self._behind.values() for entry in line]
-        return [assignment.attempt for assignment, _ in (*self.to_start, *behind)]
+        return [assignment.attempt for assignment, _ in (*self.to_start, *self.behind)]
 
     def _is_at_hand(self, attempt: int) -> bool:
-        return (bool(self.to_start) or self.waiting > 0) and attempt in self.held()
+        return attempt in self.held()
 
     def _take(self, assignment: Assignment, late: float) -> None:
         attempt = assignment.attempt
@@ -221,30 +217,27 @@ class OrderBook:
 
     def _wait(self, assignment: Assignment, late: float) -> None:
         until = min(self._loop.now() + GIVE_BACK_SECONDS, late)
-        self._behind[assignment.slot].append((assignment, until))
-        self.waiting += 1
+        self.behind.append((assignment, until))
         # The loop turns by then, whatever happens.
         self._loop.at(until, lambda: None)
 
     def advance(self) -> None:
         """Start what waits behind slots that are free now; give back what has waited too long."""
         now = self._loop.now()
-        for slot, line in self._behind.items():
-            while line and (line[0][1] <= now or self._attempts.is_free(slot)):
-                assignment, until = line.popleft()
-                self.waiting -= 1
-                if until <= now:
-                    self._give_back(assignment)
-                else:
-                    self._start(assignment, until)
+        for _ in range(len(self.behind)):
+            assignment, until = self.behind.popleft()
+            if until <= now:
+                self._give_back(assignment)
+            elif self._attempts.is_free(assignment.slot):
+                self._start(assignment, until)
+            else:
+                self.behind.append((assignment, until))
 
     def close(self) -> None:
         """Start nothing any more."""
         self.closed = True
-        for line in self._behind.values():
-            self.to_start.extend(line)
-        self._behind.clear()
-        self.waiting = 0
+        self.to_start += self.behind
+        self.behind.clear()
         while self.to_start:
             self._refuse(self.to_start.popleft()[0], "the agent ends")
 
@@ -262,9 +255,7 @@ class OrderBook:
     def _drop(self, attempt: int) -> None:
         """Forget an assignment that is at hand."""
         self.to_start = deque(entry for entry in self.to_start if entry[0].attempt != attempt)
-        for slot, line in self._behind.items():
-            self._behind[slot] = deque(entry for entry in line if entry[0].attempt != attempt)
-        self.waiting = sum(map(len, self._behind.values()))
+        self.behind = deque(entry for entry in self.behind if entry[0].attempt != attempt)
 
     def _asked(self, attempt: int) -> None:
         if not self._has(attempt) and not self._is_at_hand(attempt):

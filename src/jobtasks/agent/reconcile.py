@@ -130,7 +130,7 @@ class Reconciler:
 
     def pump(self) -> None:
         """Start what is at hand, and say what is to be said now."""
-        if self._book.waiting:
+        if self._book.behind:
             self._book.advance()
         if self._book.to_start:
             self._book.start_some()
@@ -183,7 +183,7 @@ class Reconciler:
     def _gather_seconds(self) -> float:
         """How long news may wait for more of it: until enough slots are idle to be worth a call."""
         is_answered_soon = self._enough and self._awaited > self._answered
-        if self._book.waiting > self._enough or is_answered_soon:
+        if len(self._book.behind) > self._enough or is_answered_soon:
             return GATHER_WAITING_SECONDS
         told = self._ends.changes - self._reported
         busy = bool(self._attempts.live or self._book.to_start)

@@ -17,10 +17,8 @@ from typing import NamedTuple
 
 from jobtasks.agent import forkserver, pythons, spawner
 from jobtasks.agent.births import Helper, encoded
-from jobtasks.agent.cgroups import Group
+from jobtasks.agent.launcher import Birth
 from jobtasks.agent.loop import Loop
-from jobtasks.agent.slots import Slot
-from jobtasks.protocol.messages import Assignment
 
 logger = logging.getLogger(__name__)
 
@@ -202,26 +200,23 @@ class Warm:
         self._servers: dict[Kind, ForkServer] = {}
         self._troubles: dict[Kind, Trouble] = {}
 
-    def start(
-        self,
-        assignment: Assignment,
-        command: list[str],
-        variables: dict[str, str],
-        slot: Slot,
-        group: Group | None,
-    ) -> int:
-        """Start a task in its slot, as `launcher.spawn`; errors: `ColdError`, nothing runs then."""
+    def start(self, modules: list[str], birth: Birth) -> int:
+        """Start a process that has imported `modules`, as `launcher.spawn` starts any.
+
+        Errors: `ColdError`, nothing runs then.
+        """
+        command, variables, slot, group, memory_kib = birth
         program = pythons.program(command)
         if program is None:
             raise ColdError
-        server = self._server(Kind(program.interpreter, tuple(assignment.preload)))
+        server = self._server(Kind(program.interpreter, tuple(modules)))
         fds = (*(fd for _, fd, _ in slot.actions), slot.directory)
         line = [program.name, *program.line]
         if any("\0" in word for word in line):
             raise ColdError
         try:
             if group is not None:
-                pid = group.start(line, variables, fds, assignment.memory_kib, server)
+                pid = group.start(line, variables, fds, memory_kib, server)
             else:
                 pid = server.start(line, variables, fds, -1)
         except (OSError, ValueError):

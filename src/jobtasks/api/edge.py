@@ -255,11 +255,7 @@ class Edge:
         """
         if uuid not in self._noting:
             self._noting.add(uuid)
-            note = Piece(
-                lambda tx: tokens.note_use(Context(tx, self._clock(), self.world), uuid),
-                lambda _, problem: self._noting.discard(uuid),
-            )
-            self.store.submit(note)
+            self.submit(lambda ctx: tokens.note_use(ctx, uuid), lambda: self._noting.discard(uuid))
 
     async def commit(
         self,
@@ -303,8 +299,10 @@ class Edge:
             piece.withdraw()
             raise
 
-    def submit(self, work: Callable[[Context], object]) -> None:
-        """Have the server itself write something, and wait for nothing."""
+    def submit(
+        self, work: Callable[[Context], object], over: Callable[[], None] | None = None
+    ) -> None:
+        """Have the server itself write something, and wait for nothing; `over` is called then."""
         wake: set[str] = set()
 
         def run(tx: Tx) -> None:
@@ -313,6 +311,8 @@ class Edge:
             wake.update(ctx.wake)
 
         def tell(_: object, problem: BaseException | None) -> None:
+            if over is not None:
+                over()
             if wake and problem is None:
                 self.hub.ring(wake)
 

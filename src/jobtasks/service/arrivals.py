@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from jobtasks.core.errors import Unavailable
 from jobtasks.core.states import BatchState
 from jobtasks.service import creation, events, shapes
-from jobtasks.service.context import Caller, Context
+from jobtasks.service.context import MICROSECONDS, Caller, Context
 from jobtasks.service.creation import Batch, Batches, BulkCreated, NewTask, Origin
 from jobtasks.service.idempotency import Key, Name, once, recalled
 from jobtasks.store.records import JobRecord
 
 SILENT_SECONDS = 60.0
 """A create of which no slice came for so long was left: by a server that ended, say."""
-MICROSECONDS = 1_000_000
 
 
 @dataclass(slots=True)

@@ -15,8 +15,7 @@ from jobtasks.core.constraints import Needs
 from jobtasks.core.identifiers import attempt_token, token_hash
 from jobtasks.core.placement import NodeSize, Occupant, Room, is_large_enough
 from jobtasks.core.states import TaskState
-from jobtasks.service import events, gangs
-from jobtasks.service import lanes as live_lanes
+from jobtasks.service import events, gangs, lanes
 from jobtasks.service.context import Context
 from jobtasks.service.fleet import TakenSlot
 from jobtasks.service.gangs import Seat
@@ -92,13 +91,13 @@ def claim(
     Counters move in `ledger`, which is taken as it is and may be flushed; the caller flushes what
     is left.
     """
-    lanes = live_lanes.read(ctx, ledger)
-    live = lanes.shapes()
-    if not live:
+    live = lanes.read(ctx, ledger)
+    wanted = live.shapes()
+    if not wanted:
         return []
     room = Room(node, [one.occupant for one in taken])
     filling = Filling(ctx, room, slots, behind, is_trial)
-    filling.fill(live, lanes)
+    filling.fill(wanted, live)
     return _store(ctx, ledger, Place(node.id, agent_id, is_trial), filling.chosen)
 
 
@@ -124,16 +123,16 @@ class Filling:
         self._waiting: dict[int, Iterator[Candidate]] = {}
         self._someone_gathers = is_trial
 
-    def fill(self, live: list[Shape], lanes: FewLanes | ManyLanes) -> None:
+    def fill(self, wanted: list[Shape], live: FewLanes | ManyLanes) -> None:
         """Choose tasks of these shapes: first the gang that gathers, then by turns (R18, R25)."""
-        if any(shape.needs.nodes > 1 for shape in live):
+        if any(shape.needs.nodes > 1 for shape in wanted):
             # Nodes are kept for one and counted by their slots.
             self._slots = self._slots[: len(self._slots) - self._behind]
             self._behind = 0
             self._serve_gang()
-        self._needs = {shape.id: shape.needs for shape in live if self._is_open(shape.needs)}
+        self._needs = {shape.id: shape.needs for shape in wanted if self._is_open(shape.needs)}
         # One more than can be taken: a page that is not full tells that nothing follows.
-        turns = Turns(lanes.ready(self._needs.keys(), len(self._slots) + 1))
+        turns = Turns(live.ready(self._needs.keys(), len(self._slots) + 1))
         while self._slots and (job := turns.next()) is not None:
             task = self._next(job)
             if task is not None:

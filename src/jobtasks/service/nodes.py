@@ -36,7 +36,7 @@ from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import AttemptRecord
 
 MICROSECONDS = 1_000_000
-PLACES_MAX = 17
+PLACES_MAX = 33
 """So many attempts may a slot have, whatever its agent says."""
 LOOK_FOR_OVER = 16
 """Of the syncs that start something one in so many looks which jobs are over: there is time."""
@@ -266,14 +266,18 @@ def _orders(ctx: Context, ledger: Ledger, node: ServedNode, message: Sync) -> Or
     return _compose(ctx, node, message, starts, live, named)
 
 
+def _takes_more(ctx: Context, node: ServedNode) -> bool:
+    is_held = node.held_until is not None and node.held_until > ctx.now
+    return not node.draining and not is_held and node.kept_job_id is None
+
+
 def _open_slots(ctx: Context, node: ServedNode, free: list[int]) -> list[int]:
     """Return the free slots that may be filled.
 
     None of a node that is held, draining, or kept for a job that is about to start (R18); one of a
     node on trial on which no trial task runs (R16).
     """
-    is_held = node.held_until is not None and node.held_until > ctx.now
-    if not free or node.draining or is_held or node.kept_job_id is not None:
+    if not free or not _takes_more(ctx, node):
         return []
     if not node.held_seconds:
         return free
@@ -316,7 +320,7 @@ def _places_behind(
 
     A slot is named once for each place, all that have few before those that have more.
     """
-    if places <= 1 or node.held_seconds or not _open_slots(ctx, node, [1]):
+    if places <= 1 or node.held_seconds or not _takes_more(ctx, node):
         return []
     had = Counter(one.slot for one in taken if one.slot <= node.slots)
     had.update(free)
