@@ -22,6 +22,7 @@ def test_short_tasks_ask_for_more_than_there_are_slots(
     server: FakeServer, agent: AgentProcess
 ) -> None:
     """After one that failed, or before the first, for none."""
+    server.wait(lambda: server.syncs, "the first sync")
     assert server.syncs[-1].places == 1
     for attempt in range(1, 30):
         server.start(attempt, "true")
