@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
@@ -44,11 +46,11 @@ def routes_of(edge: Edge) -> list[Route]:
     return [*routes, *Description(routes).routes()]
 
 
-def make_app(edge: Edge) -> Boundary:
-    """Return the ASGI application."""
+def make_app(edge: Edge, pages: Sequence[Route] = ()) -> Boundary:
+    """Return the ASGI application; `pages` are for people, no part of the interface."""
     routes = routes_of(edge)
     app = Starlette(
-        routes=routes,
+        routes=[*routes, *pages],
         exception_handlers={
             JobTasksError: on_refusal,
             HTTPException: on_no_route,

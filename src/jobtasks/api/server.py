@@ -12,12 +12,13 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 import uvloop
+from starlette.routing import Route
 
 from jobtasks.api.app import make_app
 from jobtasks.api.connection import bounded_by
@@ -46,7 +47,7 @@ from jobtasks.core.notifying import NOBODY, Notifying
 from jobtasks.core.settings import Settings
 from jobtasks.engines.local import keeper_command
 from jobtasks.protocol.messages import Trust
-from jobtasks.service import setup
+from jobtasks.service import sessions, setup
 from jobtasks.service.context import World
 from jobtasks.store.sqlite import SqliteStore
 
@@ -69,6 +70,10 @@ itself is made of is left out. With the usual 700 a renewal takes a tenth longer
 one takes ten times as long."""
 
 logger = logging.getLogger(__name__)
+
+
+Pages = Callable[[Edge], Sequence[Route]]
+"""What makes the routes of pages for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,8 @@ class ServeOptions:
     """Who is told of the ends of jobs."""
     notify_secret_file: Path | None = None
     """Holds what notifications are signed with; None: one of our own."""
+    pages: Pages | None = None
+    """What people see in a browser; None: nothing."""
 
 
 def serve(options: ServeOptions, settings: Settings | None = None) -> int:
@@ -263,7 +270,7 @@ class ServerProcess:
         return trust_of(self._external_url(), certificates)
 
     async def _serve(self, edge: Edge) -> None:
-        http = HttpServer(http_config(edge), self._secure, self._settings.head_seconds)
+        http = HttpServer(self._http_config(edge), self._secure, self._settings.head_seconds)
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         managing = asyncio.create_task(manage(edge))
         keeping_house = asyncio.create_task(keep_house(edge))
@@ -278,6 +285,8 @@ class ServerProcess:
         print(f"ready {url}", flush=True)
         extra = {"url": url, "clients": edge.world.external_url, "state": str(self._state.path)}
         logger.info("serving", extra=extra)
+        if self._options.pages is not None:
+            await self._invite(edge)
         await self._until_stopped(serving, managing)
         await self._end_node(node)
         edge.hub.close()
@@ -291,6 +300,16 @@ class ServerProcess:
         await keeping_house
         await telling
         logger.info("ended in good order")
+
+    async def _invite(self, edge: Edge) -> None:
+        """Say on stderr where the administrator signs in to the pages, once."""
+        root = setup.root_uuid(setup.PREFIX)
+        key = await edge.commit(lambda ctx: sessions.add_link(ctx, root))
+        address = f"{edge.world.external_url}/sign-in?key={key}"
+        if sys.stderr.isatty():
+            print(f"sign in once, within an hour: {address}", file=sys.stderr, flush=True)
+        else:
+            logger.info("sign in once, within an hour", extra={"url": address})
 
     async def _renew(self, world: World) -> None:
         """Take new certificates when there are any, at HUP at once."""
@@ -313,6 +332,9 @@ class ServerProcess:
         await asyncio.wait((stopped, *needed), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
 
+    def _http_config(self, edge: Edge) -> uvicorn.Config:
+        return http_config(edge, self._options.pages(edge) if self._options.pages else ())
+
     def _node(self, url: str) -> EmbeddedNode:
         options, state = self._options, self._state
         command = keeper_command(
@@ -332,9 +354,9 @@ class ServerProcess:
         node.leave()
 
 
-def http_config(edge: Edge) -> uvicorn.Config:
+def http_config(edge: Edge, pages: Sequence[Route] = ()) -> uvicorn.Config:
     """Return how requests are taken."""
-    app = make_app(edge)
+    app = make_app(edge, pages)
     return uvicorn.Config(
         app,
         http=bounded_by(edge.world.settings, app.renew),

@@ -136,6 +136,7 @@ def command(
     if parent is not None:
         end_with_parent(parent)
     from jobtasks.api.server import ServeOptions, serve
+    from jobtasks.web.site import pages_of
 
     host, port = listen
     return serve(
@@ -155,6 +156,7 @@ def command(
             allow_network_file_system=allow_network_file_system,
             notifying=notifying,
             notify_secret_file=notify_secret_file,
+            pages=pages_of,
         ),
         retaining(settings, retain_jobs, retain_logs),
     )

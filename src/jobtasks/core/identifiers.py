@@ -57,6 +57,11 @@ def is_uuid(text: str, kind: str | None = None) -> bool:
     return kind is None or text[6:11] == TYPES[kind]
 
 
+def qsequence_of(row_id: int) -> int:
+    """Return the qsequence that a task's row id holds."""
+    return row_id & ((1 << JOB_SHIFT) - 1)
+
+
 def task_id(job_id: int, qsequence: int) -> int:
     """Return the row id of a task: rows of a job lie together in order of arrival."""
     return job_id << JOB_SHIFT | qsequence

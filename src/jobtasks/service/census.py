@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from jobtasks.core.errors import Forbidden
 from jobtasks.core.states import JobState, NodeState
 from jobtasks.service.context import Caller, Context
+from jobtasks.store.records import UserRecord
 
 MICROSECONDS = 1_000_000
 
@@ -97,3 +99,19 @@ def take(ctx: Context, caller: Caller) -> Census:
 def _age(ctx: Context, query: str) -> float:
     created_at = ctx.tx.value(query)
     return 0.0 if created_at is None else max(0.0, (ctx.now - int(created_at)) / MICROSECONDS)
+
+
+def jobs_by_state(ctx: Context, caller: Caller) -> dict[str, int]:
+    """Return how many jobs that the caller may see are in each state."""
+    if caller.is_admin:
+        rows = ctx.tx.all(StateCount, "census_jobs")
+    else:
+        rows = ctx.tx.all(StateCount, "census_jobs_of_user", user_uuid=caller.user_uuid)
+    counted = {row.state: row.jobs for row in rows}
+    return {state.value: counted.get(state.value, 0) for state in JobState}
+
+
+def names_of(ctx: Context, user_uuids: Iterable[str]) -> dict[str, str]:
+    """Return what users are called, by UUID."""
+    found = (ctx.tx.one(UserRecord, "user_by_uuid", uuid=uuid) for uuid in user_uuids)
+    return {user.uuid: user.username for user in found if user is not None}

@@ -1,6 +1,9 @@
 -- census_jobs: jobs by state
 SELECT state, count(*) FROM job GROUP BY state;
 
+-- census_jobs_of_user: jobs of a user by state
+SELECT state, count(*) FROM job WHERE owner_uuid = :user_uuid GROUP BY state;
+
 -- census_tasks: tasks by state over all jobs, from their counters
 SELECT
     coalesce(sum(todo), 0), coalesce(sum(running), 0), coalesce(sum(done), 0),

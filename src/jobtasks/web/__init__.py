@@ -1,0 +1,1 @@
+"""The pages: rendered by the server, read through the same service methods as the API."""

@@ -1,0 +1,70 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from jobtasks.core.errors import Forbidden, NotLoggedIn
+from jobtasks.core.identifiers import spelled_token
+from jobtasks.service import sessions
+from jobtasks.web import doors
+from jobtasks.web.rooms import Rooms, field
+
+TOKEN_LETTERS_MAX = 1000
+
+
+class Entrance:
+    """Request handlers of ``/sign-in`` and ``/sign-out``."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            self._rooms.open_route("/sign-in", self.ask, "GET"),
+            self._rooms.open_route("/sign-in", self.sign_in, "POST"),
+            self._rooms.route("/sign-out", self.sign_out, "POST"),
+        ]
+
+    async def ask(self, request: Request) -> Response:
+        """Answer with the form; with a link's key in it, it sends itself off.
+
+        To look at a link does not use it up: mail programs and chats look at addresses, too.
+        """
+        key = request.query_params.get("key", "")[:TOKEN_LETTERS_MAX]
+        goal = doors.local_path(request.query_params.get("next"))
+        return self._rooms.bare(request, "sign_in.html", key=key, goal=goal, problem="")
+
+    async def sign_in(self, request: Request) -> Response:
+        """Begin a session with a token or a link's key."""
+        given = (field(request, "token") or field(request, "key")).strip()[:TOKEN_LETTERS_MAX]
+        goal = doors.local_path(field(request, "next"))
+        try:
+            secret = await self._rooms.edge.commit(
+                lambda ctx: sessions.sign_in(ctx, spelled_token(given).secret)
+            )
+        except NotLoggedIn:
+            problem = (
+                "This link was used, or is older than an hour. `jobtasks page` makes a new one."
+                if field(request, "key")
+                else "This token is not known here, or it has expired."
+            )
+            return self._again(request, goal, problem)
+        except Forbidden as error:
+            return self._again(request, goal, " ".join(error.messages))
+        answer = RedirectResponse(goal, 303)
+        doors.keep_session(request, answer, secret, self._rooms.external_url)
+        return answer
+
+    def _again(self, request: Request, goal: str, problem: str) -> Response:
+        return self._rooms.bare(request, "sign_in.html", 403, key="", goal=goal, problem=problem)
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session."""
+        await self._rooms.edge.write(request, sessions.sign_out)
+        answer = RedirectResponse("/sign-in", 303)
+        doors.drop_session(request, answer, self._rooms.external_url)
+        return answer

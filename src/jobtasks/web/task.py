@@ -1,0 +1,86 @@
+"""One task: what it was given and gave, its attempts, their logs, and why it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from jobtasks.api.job_tasks import JobTasks
+from jobtasks.core.resources import is_digits
+from jobtasks.core.states import AttemptState, JobState, TaskState
+from jobtasks.service import explain, jobs, tasks
+from jobtasks.service.context import Caller, Context
+from jobtasks.store.records import AttemptRecord
+from jobtasks.web.rooms import Rooms
+
+ATTEMPT_STATES = tuple(state.word for state in AttemptState)
+TASK_STATES = tuple(state.word for state in TaskState)
+
+
+class TaskPages:
+    """Request handlers of ``/tasks/{uuid}``."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._api = JobTasks(rooms.edge)
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        path = "/tasks/{uuid}"
+        return [
+            self._rooms.route(path, self.show),
+            self._rooms.route(path + "/panel", self.panel),
+            self._rooms.route(path + "/log", self.log),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Answer with a page of the task alone."""
+        return await self._rooms.page(request, "task.html", _loaded(request))
+
+    async def panel(self, request: Request) -> Response:
+        """Answer with what stands beside a list when a task of it was chosen."""
+        return await self._rooms.part(request, "_task.html", _loaded(request))
+
+    async def log(self, request: Request) -> Response:
+        """Answer with an attempt's log as the API has it: plain text."""
+        answer = await self._api.log(request)
+        if request.query_params.get("download"):
+            answer.headers["Content-Disposition"] = "attachment; filename=task.log"
+        return answer
+
+
+def _loaded(request: Request) -> Any:
+    uuid = request.path_params["uuid"]
+    given = request.query_params.get("attempt", "")
+    number = int(given[:9]) if is_digits(given) else None
+
+    def load(ctx: Context, caller: Caller) -> Mapping[str, Any]:
+        task = tasks.show(ctx, caller, uuid)
+        attempts = tasks.attempts(ctx, caller, uuid)
+        job = jobs.show(ctx, caller, task.job_uuid)
+        is_waiting = task.state == TaskState.WAITING
+        return {
+            "task": task,
+            "job": job,
+            "state": TASK_STATES[task.state],
+            "attempts": attempts,
+            "attempt_states": ATTEMPT_STATES,
+            "chosen": _chosen(attempts, number),
+            "reasons": explain.task_reasons(ctx, caller, uuid) if is_waiting else [],
+            "may_retry": JobState(job.state) in (JobState.FAILED, JobState.CANCELLED)
+            and task.state != TaskState.COMPLETE,
+        }
+
+    return load
+
+
+def _chosen(attempts: list[AttemptRecord], number: int | None) -> AttemptRecord | None:
+    """Return the attempt whose log is shown: the one asked for, else the newest."""
+    for attempt in attempts:
+        if attempt.number == number:
+            return attempt
+    return attempts[-1] if attempts else None
