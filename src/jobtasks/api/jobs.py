@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -13,8 +12,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
-from jobtasks.api.collection import BASE, Collection, Methods
+from jobtasks.api.collection import BASE, Methods
 from jobtasks.api.edge import Edge
+from jobtasks.api.job_views import JobViews, chosen_of
 from jobtasks.api.keys import key_of
 from jobtasks.api.parsing import Body
 from jobtasks.api.rendering import (
@@ -59,7 +59,7 @@ METHODS = Methods(
 )
 
 
-class Jobs(Collection[JobRecord]):
+class Jobs(JobViews):
     """Request handlers of ``/arvados/v1/jobs``."""
 
     def __init__(self, edge: Edge) -> None:
@@ -173,10 +173,10 @@ class Jobs(Collection[JobRecord]):
         return self.answer(job, names)
 
     async def retry(self, request: Request) -> Response:
-        """Queue a failed or cancelled job again, whole or some of its tasks (R23)."""
+        """Queue a failed or cancelled job again: whole, some of its tasks, or a family (R23)."""
         uuid = request.path_params["uuid"]
         body = await self.arguments(request)
-        chosen = _uuids(body.get("job_tasks"))
+        chosen = chosen_of(body)
         constraints = body.get("runtime_constraints")
         if constraints is not None and not isinstance(constraints, dict):
             raise Invalid("runtime_constraints must be a JSON object")
@@ -270,11 +270,3 @@ def _count(request: Request, name: str, default: int) -> int:
     if not is_digits(text) or not 0 <= int(text) <= INTEGER_MAX:
         raise Invalid(f"{name} must be a number, from 0")
     return int(text)
-
-
-def _uuids(value: Any) -> list[str] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Invalid("job_tasks must be a list of UUIDs")
-    return value

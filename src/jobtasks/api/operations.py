@@ -12,7 +12,9 @@ from jobtasks.api import schemas
 from jobtasks.api.answers import JSON, MSGPACK
 from jobtasks.api.collection import BASE
 from jobtasks.api.edge import CALLS_OF_PEOPLE
-from jobtasks.api.schemas import COUNT, TEXT
+from jobtasks.api.schemas import COUNT, NULLABLE_COUNT, NULLABLE_TEXT, TEXT
+from jobtasks.api.view_schemas import VIEWS
+from jobtasks.core.families import RAM_FACTOR_MAX
 from jobtasks.core.filters import LIMIT_DEFAULT
 from jobtasks.core.resources import RESOURCES, Resource
 
@@ -23,8 +25,6 @@ EVENT_STREAM = "text/event-stream"
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 BYTES = "application/octet-stream"
 OBJECT: Json = {"type": "object"}
-NULLABLE_TEXT: Json = {"type": ["string", "null"]}
-NULLABLE_COUNT: Json = {"type": ["integer", "null"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +249,12 @@ SUBSET: Json = {
     "properties": {
         "job_tasks": {"type": ["array", "null"], "items": TEXT},
         "runtime_constraints": {"type": ["object", "null"]},
+        "family": NULLABLE_TEXT,
+        "ram_factor": {
+            "type": ["number", "null"],
+            "exclusiveMinimum": 1,
+            "maximum": RAM_FACTOR_MAX,
+        },
     },
 }
 SIZES = schemas.flat(
@@ -325,6 +331,7 @@ def _steered(**properties: Json) -> Details:
 
 
 SPECIAL: Mapping[str, Details] = {
+    **{f"GET {BASE}{path}": Details(answer) for path, answer in VIEWS.items()},
     f"GET {BASE}/jobs/{{uuid}}": Details(JOB, parameters=(WAIT, SELECT, KNOWN), statuses=UNCHANGED),
     f"POST {BASE}/jobs": Details(
         JOB,

@@ -27,6 +27,8 @@ TYPES: dict[Kind, list[str]] = {
 }
 TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 0}
+NULLABLE_TEXT: Json = {"type": ["string", "null"]}
+NULLABLE_COUNT: Json = {"type": ["integer", "null"]}
 ERROR: Json = {
     "type": "object",
     "properties": {

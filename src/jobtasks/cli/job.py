@@ -215,6 +215,51 @@ def _say_more(answer: dict[str, Any], offset: int, form: str) -> None:
         click.echo(f"({more} more: --offset {listed})", err=True)
 
 
+def _ending(family: Row) -> str:
+    """How the attempts of a family ended, in words."""
+    if family["exit_code"] is not None:
+        return f"exit code {family['exit_code']}"
+    if family["signal"] is not None:
+        return f"signal {family['signal']}"
+    return str(family["cause"] or "several").replace("_", " ")
+
+
+def _sample(family: Row) -> str | None:
+    sample = family["sample"]
+    return f"{sample['qsequence']}.{sample['number']}" if sample else None
+
+
+FAMILY_COLUMNS: list[Column] = [
+    ("family", key("family")),
+    ("attempts", key("attempts")),
+    ("tasks", key("tasks")),
+    ("ended", _ending),
+    ("last", age("last_at")),
+    ("sample", _sample),
+    ("message", key("message")),
+]
+
+
+@command.command(name="failures")
+@click.argument("job")
+@state_option
+@format_option_without_id
+def failures(job: str, state: StateDirectory, form: str) -> None:
+    """List how attempts of JOB failed, gathered by message.
+
+    The most frequent failure comes first. In messages `<n>`, `<path>` and the like stand for what
+    differs. `tasks` counts those that failed for good; a sample `17.2` is attempt 2 of `JOB/17`.
+    """
+    with look(state) as client:
+        uuid = resolve(client, JOB, job)
+        items = client.get(f"/jobs/{uuid}/families")["items"]
+    print_list(items, FAMILY_COLUMNS, form)
+    worst = next((family for family in items if family["tasks"]), None)
+    if worst is not None and form == "table":
+        more = " --ram-factor 2" if worst["cause"] == "out_of_memory" else ""
+        say(f"again: jobtasks job retry {uuid} --family {worst['family']}{more}{state.option}")
+
+
 @command.command(name="cancel")
 @click.argument("job", nargs=-1, required=True)
 @click.option("--reason", metavar="TEXT", help="Kept in the job's log.")
@@ -245,6 +290,13 @@ def cancel(
     metavar="CONSTRAINT=VALUE",
     help="A runtime constraint.",
 )
+@click.option("--family", metavar="FAMILY", help="Only failed tasks of this one of `job failures`.")
+@click.option(
+    "--ram-factor",
+    type=float,
+    metavar="N",
+    help="With --family: so many times the memory that they had.",
+)
 @dry_run_option
 @state_option
 @format_option
@@ -252,16 +304,23 @@ def retry(
     job: str,
     task: tuple[str, ...],
     constraints: tuple[tuple[str, Any], ...],
+    family: str | None,
+    ram_factor: float | None,
     dry_run: bool,
     state: StateDirectory,
     form: str,
 ) -> None:
     """Queue a failed or cancelled JOB again; what is complete stays.
 
-    With TASKs only these are run again. Whole uuids of more jobs in place of TASKs are jobs to
-    retry, too.
+    With TASKs, or those of a family, only these are run again. Whole uuids of more jobs in place
+    of TASKs are jobs to retry, too.
     """
-    body: dict[str, Any] = {}
+    if family is not None and task:
+        raise click.UsageError("Give either tasks or --family.")
+    if ram_factor is not None and family is None:
+        raise click.UsageError("--ram-factor goes with --family.")
+    chosen = {"family": family, "ram_factor": ram_factor}
+    body: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     if constraints:
         body["runtime_constraints"] = dict(constraints)
     more = [word for word in task if noun_of(word) is JOB]

@@ -14,7 +14,7 @@ from jobtasks.core.retry import Again, Cause, GiveUp, Spent
 from jobtasks.core.states import AttemptState, TaskState
 from jobtasks.core.verdict import Verdict, command_record, judge
 from jobtasks.protocol.messages import STDERR_TAIL_BYTES_MAX, Ended, EndKind
-from jobtasks.service import events, fleet, gangs, shapes, suspicion
+from jobtasks.service import events, families, fleet, gangs, shapes, suspicion
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
 from jobtasks.service.suspicion import Failed
@@ -158,7 +158,19 @@ def _decide(ctx: Context, ledger: Ledger, facts: EndFacts, ended: Ended) -> bool
     elif verdict is Verdict.FAILED:
         reason = ended.reason or _own_verdict(facts, ended)
         _fail(ctx, ledger, facts, spent, progress)
-        _close(ctx, ledger, facts, TaskState.FAILED, ended, cause, reason, counted=True)
+        said = reason or "it reported success=false"
+        family_id = _family(ctx, facts, ended, cause, said, is_final=True)
+        _close(
+            ctx,
+            ledger,
+            facts,
+            TaskState.FAILED,
+            ended,
+            cause,
+            reason,
+            counted=True,
+            family_id=family_id,
+        )
     else:
         _retry(ctx, ledger, facts, ended, spent, needs, cause)
     return verdict is Verdict.COMPLETE
@@ -262,7 +274,7 @@ def _retry(
     cause: Cause,
 ) -> None:
     """Record a temporary failure: another attempt, or none when a budget is spent (R12, R14)."""
-    reason = ended.reason or _ended_without_verdict(ended, cause)
+    said = reason = ended.reason or _ended_without_verdict(ended, cause)
     failed = Failed(facts.id, facts.job_id, facts.node_id, bool(facts.canary), cause, reason)
     node_fault = suspicion.note_failure(ctx, ledger, failed)
     if node_fault:
@@ -282,6 +294,7 @@ def _retry(
     else:
         _try_again(ctx, ledger, facts, needs, decision)
         state = TaskState.WAITING
+    family_id = _family(ctx, facts, ended, cause, said, is_final=state is TaskState.FAILED)
     _close(
         ctx,
         ledger,
@@ -292,7 +305,16 @@ def _retry(
         reason,
         counted=not node_fault,
         node_fault=node_fault,
+        family_id=family_id,
     )
+
+
+def _family(
+    ctx: Context, facts: EndFacts, ended: Ended, cause: Cause, said: str, *, is_final: bool
+) -> int:
+    """Note a failure among those that are like it; return the id of their family."""
+    failure = families.failure(cause, ended.exit_code, ended.signal, said, ended.stderr_tail)
+    return families.note(ctx, facts.job_id, facts.id, failure, is_final=is_final)
 
 
 def _charged(
@@ -404,6 +426,7 @@ def _close(
     *,
     counted: bool,
     node_fault: bool = False,
+    family_id: int | None = None,
 ) -> None:
     """Close the attempt's record; its token dies with it (R32). `state` is now the task's."""
     reason = " ".join(reason.split())[:REASON_CHARACTERS_MAX]
@@ -428,10 +451,11 @@ def _close(
             "reason": reason or None,
             "counted": int(counted),
             "node_fault": int(node_fault),
+            "family_id": family_id,
             **_measures(ended),
         }
     )
-    is_failure = counted or node_fault
+    is_failure = family_id is not None
     if ended.stderr_tail or is_failure:
         _put_tail(ctx, facts.id, ended.stderr_tail, reason if is_failure else "")
 

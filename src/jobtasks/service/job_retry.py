@@ -10,7 +10,7 @@ import msgspec
 from jobtasks.core import constraints as rules
 from jobtasks.core.errors import Invalid
 from jobtasks.core.states import BatchState, JobState, TaskState
-from jobtasks.service import access, creation, events, notices, shapes
+from jobtasks.service import access, creation, events, families, family_retry, notices, shapes
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.idempotency import Name, once
 from jobtasks.store.records import JobRecord, TaskRecord
@@ -32,6 +32,18 @@ class ResetFacts(NamedTuple):
     creator_attempt_id: int | None
 
 
+class FailedFamily(NamedTuple):
+    """The failed tasks of a family, in place of a list of tasks (core/families.py)."""
+
+    name: str
+    ram_factor: float | None = None
+    """How much more memory they get than their last attempt had."""
+
+
+Chosen = list[str] | FailedFamily | None
+"""UUIDs of tasks, a family of failures, or None: whatever is not complete."""
+
+
 class Own(NamedTuple):
     """A batch and its tasks' own constraints."""
 
@@ -43,15 +55,15 @@ def retry(
     ctx: Context,
     caller: Caller,
     uuid: str,
-    task_uuids: list[str] | None,
+    chosen: Chosen,
     constraints: dict[str, Any] | None,
     key: Name | None = None,
 ) -> JobRecord:
     """Queue a failed or cancelled job again, in one transaction (R23); once a key (R22).
 
-    Complete tasks and their children stay. Without `task_uuids` every other task is reset and
-    `constraints` replace those of the job that they name; with a list only these tasks are reset
-    and get the constraints.
+    Complete tasks and their children stay. Where none is `chosen` every other task is reset and
+    `constraints` replace those of the job that they name; else only the chosen tasks are reset and
+    get the constraints.
 
     Raises:
         Invalid: the job is not failed or cancelled, has a live attempt, or a task cannot be reset.
@@ -60,7 +72,7 @@ def retry(
         ctx,
         caller,
         key,
-        lambda: _retry(ctx, caller, uuid, task_uuids, constraints),
+        lambda: _retry(ctx, caller, uuid, chosen, constraints),
         lambda job: job.uuid,
         lambda _: access.own_job(ctx, caller, uuid, "retry"),
     )
@@ -70,7 +82,7 @@ def _retry(
     ctx: Context,
     caller: Caller,
     uuid: str,
-    task_uuids: list[str] | None,
+    chosen: Chosen,
     constraints: dict[str, Any] | None,
 ) -> JobRecord:
     job = access.own_job(ctx, caller, uuid, "retry")
@@ -82,7 +94,7 @@ def _retry(
         raise Invalid("Processes of this job have not ended yet; repeat this in a moment (R23).")
     ctx.tx.lock_jobs([job.id])
     merged = job.runtime_constraints
-    if task_uuids is None and constraints:
+    if chosen is None and constraints:
         merged = _merge(ctx, job.runtime_constraints, constraints)
         notices.check_target(ctx, shapes.job_constraints(merged).notify_url)
     ctx.tx.run(
@@ -92,10 +104,12 @@ def _retry(
         now=ctx.now,
         user_uuid=caller.user_uuid,
     )
-    if task_uuids is None:
+    if chosen is None:
         _reset_all(ctx, job, merged)
+    elif isinstance(chosen, FailedFamily):
+        family_retry.reset_family(ctx, job, chosen.name, constraints or {}, chosen.ram_factor)
     else:
-        _reset_listed(ctx, job, task_uuids, constraints or {})
+        _reset_listed(ctx, job, chosen, constraints or {})
     _recount(ctx, job.id)
     events.job_changed(ctx, job.id, uuid, job.state, JobState.QUEUED)
     ctx.wake.update({"manager", uuid})
@@ -113,6 +127,7 @@ def _reset_all(ctx: Context, job: JobRecord, job_constraints: str) -> None:
     ids = ctx.tx.all(int, "requeue_of_job", job_id=job.id)
     ids += ctx.tx.all(int, "tasks_failed", job_id=job.id)
     ctx.tx.run("requeue_clear", job_id=job.id)
+    ctx.tx.run("families_recover", job_id=job.id)
     if job_constraints != job.runtime_constraints:
         _reshape(ctx, job.id, job_constraints)
     for task_id in ids:
@@ -147,6 +162,7 @@ def _reset_one(
     ctx: Context, job: JobRecord, facts: ResetFacts, constraints: dict[str, Any]
 ) -> None:
     """Reset a listed task, with constraints of its own in a batch of its own."""
+    families.recovers(ctx, facts.id)
     held = ctx.tx.value("requeue_drop", task_id=facts.id) is not None
     never_started = facts.state == TaskState.WAITING and not facts.attempts and not held
     if not constraints:

@@ -10,7 +10,7 @@ from jobtasks.core.errors import Forbidden, Invalid, NotFound, StaleAttempt
 from jobtasks.core.identifiers import task_id
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.core.verdict import with_progress
-from jobtasks.service import access, changes, creation, foreign_tasks
+from jobtasks.service import access, changes, creation, families, foreign_tasks
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.creation import BulkCreated
 from jobtasks.service.idempotency import Name, once
@@ -155,6 +155,7 @@ def _require_final_job(ctx: Context, caller: Caller, task: TaskRecord) -> None:
 
 
 def _remove(ctx: Context, task: TaskRecord) -> None:
+    families.forget(ctx, task.id)
     if not ctx.tx.run("task_delete", task_id=task.id):
         raise Forbidden("A running task cannot be deleted (R24).")
     waited = ctx.tx.one(Waited, "requeue_drop", task_id=task.id)

@@ -172,3 +172,19 @@ WHERE t.attempt_id IS NULL AND t.state <> CASE
     WHEN t.started_at IS NOT NULL AND t.finished_at IS NULL THEN 1
     ELSE 0
 END;
+
+-- family_counters: failures of one kind, or tasks that failed by them for good, counted otherwise
+WITH counted AS (
+    SELECT a.family_id AS id, count(*) AS attempts,
+        sum(t.state = 3 AND t.failed_attempt_id = a.id) AS tasks
+    FROM attempt AS a JOIN task AS t ON t.id = a.task_id
+    WHERE a.family_id IS NOT NULL GROUP BY a.family_id
+)
+SELECT f.id, f.attempts, c.attempts, f.tasks, c.tasks FROM family AS f
+JOIN job AS j ON j.id = f.job_id AND j.managed = 1
+LEFT JOIN counted AS c ON c.id = f.id
+WHERE (f.attempts, f.tasks) <> (coalesce(c.attempts, 0), coalesce(c.tasks, 0));
+
+-- success_in_a_family: an attempt that is among failures and did not fail
+SELECT a.id, a.family_id FROM attempt AS a
+WHERE a.family_id IS NOT NULL AND a.counted + a.node_fault = 0;

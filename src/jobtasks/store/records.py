@@ -167,6 +167,38 @@ class JobAttemptRecord(NamedTuple):
     """JSON array: hostnames of a gang's further nodes (R25)."""
 
 
+class FamilyRecord(NamedTuple):
+    """A family of failed attempts of a job, with its newest one (core/families.py).
+
+    What belongs to that attempt is None when its task was deleted.
+    """
+
+    name: str
+    cause: str | None
+    """None: of several."""
+    exit_code: int | None
+    signal: int | None
+    message: str
+    """Normalised."""
+    attempts: int
+    tasks: int
+    """That failed for good by it, and are failed now."""
+    first_at: int
+    last_at: int
+    sample_message: str
+    """As it was."""
+    task_uuid: str | None
+    sequence: int | None
+    qsequence: int | None
+    number: int | None
+    reason: str | None
+    node: str | None
+    memory_kib: int | None
+    peak_memory_kib: int | None
+    run_seconds: float | None
+    log_bytes: int | None
+
+
 class LevelRecord(NamedTuple):
     """How many tasks of one sequence are where."""
 

@@ -166,6 +166,9 @@ DELETE FROM task WHERE id IN (SELECT value FROM json_each(:task_ids));
 -- batch_hold: a batch of one task, which waits for another attempt
 UPDATE batch SET size = 1, ready = 0 WHERE id = :batch_id;
 
+-- batch_resize: tasks that were claimed before leave a batch, or come to it
+UPDATE batch SET size = size + :count WHERE id = :batch_id;
+
 -- batch_shape: which shape a batch has
 SELECT shape_id FROM batch WHERE id = :batch_id;
 

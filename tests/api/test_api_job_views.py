@@ -1,0 +1,70 @@
+"""What sums a job up, over HTTP (R41): failures by family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.api.conftest import LIMIT_SECONDS, Api
+
+JOBS = "/arvados/v1/jobs"
+TASKS = "/arvados/v1/job_tasks"
+
+
+def grown(api: Api, count: int, **constraints: Any) -> tuple[str, Any, list[Any]]:
+    """Return a job whose seed made `count` tasks, a node, and their attempts, all running on it."""
+    job = api.job(runtime_constraints={"on_failure": "continue", **constraints})
+    node = api.node(slots=count)
+    seed = node.next_assignment()
+    made = api.as_attempt(seed).post(TASKS, json={"job_tasks": [{"parameters": {}}] * count})
+    assert made.status_code == 200, made.text
+    node.end(seed.attempt)
+    return job["uuid"], node, [node.next_assignment() for _ in range(count)]
+
+
+@pytest.mark.rule("R13", "R23")
+def test_failures_come_by_family_and_are_tried_again(api: Api) -> None:
+    """As the page describes them; the family's name is what a retry takes."""
+    job, node, attempts = grown(api, 3, min_ram_per_task=2048)
+    for number, one in enumerate(attempts):
+        node.end(one.attempt, 3 if number else 4, stderr_tail=b"KeyError: 'a%d'\n" % number)
+    final = api.get(f"jobs/{job}", wait=LIMIT_SECONDS)
+    assert (final["state"], final["tasks_summary"]["failed"]) == ("Failed", 3)
+    first, second = api.get(f"jobs/{job}/families")["items"]
+    assert (first["attempts"], first["tasks"], first["exit_code"]) == (2, 2, 3)
+    assert (first["cause"], first["signal"], first["message"]) == ("exit", None, "KeyError: <text>")
+    assert first["first_at"] <= first["last_at"]
+    sample = first["sample"]
+    assert (sample["job_task_uuid"], sample["number"]) == (attempts[2].task, 1)
+    assert (sample["message"], sample["node"]) == ("KeyError: 'a2'", "testnode")
+    assert (sample["sequence"], sample["qsequence"], sample["memory_kib"]) == (1, 3, 2048)
+    assert second["exit_code"] == 4
+    body = {"family": first["family"], "ram_factor": 3}
+    dry = api.http.post(f"{JOBS}/{job}/retry", json=body, params={"dry_run": True}).json()
+    assert dry["tasks_summary"]["todo"] == 2
+    assert api.get(f"jobs/{job}")["state"] == "Failed"
+    again = api.http.post(f"{JOBS}/{job}/retry", json=body)
+    assert again.status_code == 200, again.text
+    assert again.json()["tasks_summary"] == {"todo": 2, "running": 0, "done": 1, "failed": 1}
+    assert {node.next_assignment().memory_kib for _ in range(2)} == {6144}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"family": 1}, "family must be text"),
+        ({"family": "x", "job_tasks": []}, "either"),
+        ({"ram_factor": 2}, "goes with a family"),
+        ({"family": "x", "ram_factor": 1}, "above 1"),
+        ({"family": "x", "ram_factor": 65}, "at most 64"),
+        ({"family": "x", "ram_factor": True}, "number"),
+        ({"family": "x", "ram_factor": "2"}, "number"),
+        ({"job_tasks": "x"}, "list"),
+    ],
+)
+def test_a_retry_that_cannot_be(api: Api, body: dict[str, Any], said: str) -> None:
+    """422 and a sentence."""
+    job = api.job()
+    answer = api.http.post(f"{JOBS}/{job['uuid']}/retry", json=body)
+    assert answer.status_code == 422
+    assert said in answer.json()["errors"][0]
