@@ -17,8 +17,9 @@ from jobtasks.core.filters import parse_query
 from jobtasks.core.identifiers import is_uuid
 from jobtasks.core.resources import RESOURCES, is_digits
 from jobtasks.core.states import JobState, TaskState
-from jobtasks.service import census, jobs, listing, overview
+from jobtasks.service import census, families, jobs, listing, overview
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.job_retry import Chosen, FailedFamily
 from jobtasks.store.records import JobRecord, TaskRecord
 from jobtasks.web import words
 from jobtasks.web.rooms import Rooms, field, then
@@ -134,11 +135,15 @@ class JobPages:
             return await self._rooms.part(
                 request, "_tasks.html", tasks(uuid, WantedTasks.of(request.query_params))
             )
+        if part == "failures":
+            return await self._rooms.part(request, "_failures.html", failures(uuid))
         raise NotFound
 
     def _loads(self, view: str, uuid: str, request: Request) -> list[Load]:
         if view == "":
             return [tasks(uuid, WantedTasks.of(request.query_params))]
+        if view == "failures":
+            return [failures(uuid)]
         return []
 
     async def cancel(self, request: Request) -> Response:
@@ -151,16 +156,22 @@ class JobPages:
         return then(request, "The job is cancelled; its processes are being ended.")
 
     async def retry(self, request: Request) -> Response:
-        """Queue the job again, whole or one of its tasks."""
+        """Queue the job again: whole, one of its tasks, or a family of failures."""
         uuid = request.path_params["uuid"]
-        task = field(request, "task")
+        chosen = _chosen(request)
 
-        def work(ctx: Context, caller: Caller) -> JobRecord:
-            return jobs.retry(ctx, caller, uuid, [task] if task else None, None, None)
+        def work(ctx: Context, caller: Caller) -> tuple[int, JobRecord]:
+            before = jobs.show(ctx, caller, uuid)
+            after = jobs.retry(ctx, caller, uuid, chosen, None, None)
+            if isinstance(chosen, FailedFamily):
+                return before.failed - after.failed, after
+            return len(chosen) if chosen else after.todo, after
 
-        job = await self._rooms.edge.write(request, work)
-        again = "One task is" if task else f"{words.plural(job.todo, 'task')} are"
-        return then(request, f"The job is queued again. {again} to be run.")
+        number, _ = await self._rooms.edge.write(request, work)
+        again = words.plural(number, "task")
+        return then(
+            request, f"The job is queued again: {again} {'is' if number == 1 else 'are'} to be run."
+        )
 
     async def priority(self, request: Request) -> Response:
         """Change how soon the job gets its turn."""
@@ -170,6 +181,35 @@ class JobPages:
             request, lambda ctx, caller: jobs.update(ctx, caller, uuid, changes, whole=False)
         )
         return then(request, f"The job has priority {job.priority}.")
+
+
+def _chosen(request: Request) -> Chosen:
+    """Return what of a job is to be tried again, None for all that is not complete."""
+    task, family = field(request, "task"), field(request, "family")
+    if task:
+        return [task]
+    if not family:
+        return None
+    factor = field(request, "ram_factor")
+    return FailedFamily(family, float(factor) if factor in RAM_FACTORS[1:] else None)
+
+
+def failures(uuid: str) -> Load:
+    """Return what reads how a job's attempts failed."""
+
+    def load(ctx: Context, caller: Caller) -> dict[str, Any]:
+        job = jobs.show(ctx, caller, uuid)
+        found = families.of_job(ctx, caller, uuid)
+        return {
+            "job": job,
+            "families": found,
+            "attempts": sum(family.attempts for family in found),
+            "may_retry": job.state in (JobState.FAILED, JobState.CANCELLED) and not job.live,
+            "is_final": JobState(job.state).is_final,
+            "factors": RAM_FACTORS,
+        }
+
+    return load
 
 
 def head(uuid: str) -> Load:

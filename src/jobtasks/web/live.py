@@ -51,7 +51,7 @@ class Live:
         beaten_at = time.monotonic()
         try:
             yield b"retry: 2000\n\n"
-            with edge.hub.listen(events.TOPIC, uuid or events.TOPIC) as bell:
+            with edge.hub.listen(*{events.TOPIC, uuid or events.TOPIC}) as bell:
                 while not edge.hub.closing:
                     await bell.wait(LOOK_SECONDS)
                     bell.clear()
