@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # One more than cores: half of a test's time it waits for leases and processes.
 WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Looks for what people without eyes or hands would trip over; the pages need nothing of npm.
+AXE     = tests/web/node_modules/axe-core/axe.min.js
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
 .PHONY: help setup packages run test check tests lock bench bench-peers torture vm clean
@@ -21,7 +23,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-packages: ## the Debian packages that tests use; without root they are only named
+packages: $(AXE) ## what tests use of Debian and npm; Debian's without root is only named
 	@missing=$$(for name in $$(cat tests/debian-packages.txt); do \
 		dpkg-query -W -f '$${Status}' $$name 2>/dev/null | grep -q 'ok installed' || echo $$name; done); \
 	if [ -z "$$missing" ]; then :; \
@@ -29,6 +31,11 @@ packages: ## the Debian packages that tests use; without root they are only name
 		echo "installing" $$missing; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else echo "tests that need these packages are skipped:" $$missing >&2; fi
+
+$(AXE): tests/web/package-lock.json
+	@if command -v npm >/dev/null && npm ci --prefix tests/web --silent --no-audit --no-fund --ignore-scripts; \
+	then touch $@; \
+	else echo "tests that need axe-core, from npm, are skipped" >&2; fi
 
 run: setup ## run the main job: hash the Python standard library, one task per file
 	@$(BIN)/python examples/parallel_hash/demo.py $(STDLIB)
@@ -63,4 +70,4 @@ lock: ## pin the dependencies again, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --quiet --output-file requirements.lock
 
 clean: ## remove .venv, the peers of the bench, and caches
-	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .peers tests/web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

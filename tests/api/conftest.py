@@ -19,7 +19,7 @@ import uvloop
 from jobtasks.api.edge import Edge
 from jobtasks.api.hub import Hub
 from jobtasks.api.manager import manage
-from jobtasks.api.server import HttpServer, http_config
+from jobtasks.api.server import HttpServer, Pages, http_config
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.settings import Settings
 from jobtasks.protocol.messages import (
@@ -59,7 +59,8 @@ def plain_client(url: str, headers: dict[str, str]) -> httpx.Client:
 class LiveServer:
     """The server's parts, run as the process runs them, in a thread."""
 
-    def __init__(self, directory: Path, settings: Settings) -> None:
+    def __init__(self, directory: Path, settings: Settings, pages: Pages = lambda edge: ()) -> None:
+        self.pages = pages
         self.log_dir = directory / "logs"
         self.log_dir.mkdir()
         self.store = SqliteStore(directory / "jobtasks.db")
@@ -87,7 +88,7 @@ class LiveServer:
         )
         self.edge = Edge(self.store, world, Hub(self._loop))
         await self.edge.commit(lambda ctx: setup.prepare(ctx, ADMIN, AGENT))
-        http = HttpServer(http_config(self.edge))
+        http = HttpServer(http_config(self.edge, self.pages(self.edge)))
         serving = asyncio.create_task(http.serve(sockets=[self.listener]))
         managing = asyncio.create_task(manage(self.edge))
         while not http.started:
