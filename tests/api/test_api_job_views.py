@@ -1,4 +1,4 @@
-"""What sums a job up, over HTTP (R41): failures by family."""
+"""What sums a job up, over HTTP (R41): failures by family, who created whom."""
 
 from __future__ import annotations
 
@@ -68,3 +68,47 @@ def test_a_retry_that_cannot_be(api: Api, body: dict[str, Any], said: str) -> No
     answer = api.http.post(f"{JOBS}/{job['uuid']}/retry", json=body)
     assert answer.status_code == 422
     assert said in answer.json()["errors"][0]
+
+
+@pytest.mark.rule("R2")
+def test_who_created_whom(api: Api) -> None:
+    """By sequence, the children of a task by state, and these children, page by page."""
+    job, _, attempts = grown(api, 3)
+    (seed,) = api.get("job_tasks", filters=f'[["job_uuid","=","{job}"],["sequence","=",0]]')[
+        "items"
+    ]
+    answer = api.as_attempt(attempts[1]).post(TASKS, json={"job_tasks": [{}, {"sequence": 7}]})
+    assert answer.status_code == 200, answer.text
+    path = f"jobs/{job}/tree"
+    assert api.get(path) == {
+        "items": [
+            {"creator_sequence": None, "sequence": 0, "tasks": 1, "creators": 0},
+            {"creator_sequence": 0, "sequence": 1, "tasks": 3, "creators": 1},
+            {"creator_sequence": 1, "sequence": 2, "tasks": 1, "creators": 1},
+            {"creator_sequence": 1, "sequence": 7, "tasks": 1, "creators": 1},
+        ],
+        "is_whole": True,
+    }
+    states = {"waiting": 0, "running": 3, "complete": 0, "failed": 0}
+    assert api.get(path, task=seed["uuid"]) == {
+        "items": [{"sequence": 1, "tasks": 3, "states": states}]
+    }
+    page = api.get(path, task=seed["uuid"], sequence=1, limit=2)["items"]
+    assert [(one["qsequence"], one["children"]) for one in page] == [(1, 0), (2, 2)]
+    assert page[0] == {
+        "uuid": attempts[0].task,
+        "sequence": 1,
+        "qsequence": 1,
+        "state": "running",
+        "attempts": 1,
+        "failed_count": 0,
+        "children": 0,
+    }
+    (last,) = api.get(path, task=seed["uuid"], sequence=1, after=2)["items"]
+    assert last["uuid"] == attempts[2].task
+    assert api.get(path, task=seed["uuid"], sequence=5) == {"items": []}
+    other = api.job()["uuid"]
+    for query in ({"task": seed["uuid"]}, {"task": seed["uuid"], "sequence": 1}):
+        assert api.http.get(f"{JOBS}/{other}/tree", params=query).status_code == 404
+    for wrong in ({"sequence": 1}, {"task": seed["uuid"], "sequence": "x"}):
+        assert api.http.get(f"{JOBS}/{job}/tree", params=wrong).status_code == 422

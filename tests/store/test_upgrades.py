@@ -61,7 +61,12 @@ LATER_ROWS = {
     11: """
 UPDATE lane SET owner_uuid = 'zzzzz-tpzed-000000000000000';
 UPDATE tally SET slots = 1;
-"""
+""",
+    16: """
+UPDATE batch SET creator_sequence = 0 WHERE creator_task_id IS NOT NULL;
+INSERT INTO lineage (job_id, creator_sequence, sequence, tasks, creators)
+VALUES (1, -1, 0, 1, 0), (1, 0, 1, 3, 1);
+""",
 }
 """What a program of that schema or a later one wrote besides."""
 

@@ -10,12 +10,22 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection
-from jobtasks.api.view_rendering import render_family
+from jobtasks.api.parsing import count_of
+from jobtasks.api.view_rendering import (
+    render_branches,
+    render_child,
+    render_family,
+    render_generation,
+)
 from jobtasks.core.errors import Invalid
-from jobtasks.service import families
+from jobtasks.core.filters import LIMIT_DEFAULT
+from jobtasks.service import families, tree
+from jobtasks.service.creation import SEQUENCE_MAX
 from jobtasks.service.family_retry import checked_factor
 from jobtasks.service.job_retry import Chosen, FailedFamily
 from jobtasks.store.records import JobRecord
+
+QSEQUENCE_MAX = 2**32 - 1
 
 
 class JobViews(Collection[JobRecord]):
@@ -27,6 +37,7 @@ class JobViews(Collection[JobRecord]):
         return [
             *super().routes(),
             Route(member + "/families", self.families, methods=["GET"]),
+            Route(member + "/tree", self.tree, methods=["GET"]),
         ]
 
     async def families(self, request: Request) -> Response:
@@ -36,6 +47,36 @@ class JobViews(Collection[JobRecord]):
             request, lambda ctx, caller: families.of_job(ctx, caller, uuid)
         )
         return json_answer({"items": [render_family(family) for family in found]})
+
+    async def tree(self, request: Request) -> Response:
+        """Answer with who created whom, by sequence: of the whole job, or of one task."""
+        uuid = request.path_params["uuid"]
+        task = request.query_params.get("task")
+        if request.query_params.get("sequence"):
+            return await self._children(request, uuid, task)
+        if task:
+            generations = await self.edge.read(
+                request,
+                lambda ctx, caller: tree.children_by_sequence(ctx, caller, task, uuid),
+            )
+            return json_answer({"items": [render_generation(each) for each in generations]})
+        found = await self.edge.read(
+            request, lambda ctx, caller: tree.by_sequence(ctx, caller, uuid)
+        )
+        return json_answer(render_branches(found))
+
+    async def _children(self, request: Request, uuid: str, task: str | None) -> Response:
+        if not task:
+            raise Invalid("sequence goes with a task")
+        sequence = count_of(request, "sequence", 0, SEQUENCE_MAX)
+        after = count_of(request, "after", -1, QSEQUENCE_MAX)
+        items_max = self.settings.list_items_max
+        limit = min(count_of(request, "limit", LIMIT_DEFAULT), items_max)
+        found = await self.edge.read(
+            request,
+            lambda ctx, caller: tree.children(ctx, caller, task, sequence, after, limit, uuid),
+        )
+        return json_answer({"items": [render_child(child) for child in found]})
 
 
 def chosen_of(body: dict[str, Any]) -> Chosen:

@@ -16,7 +16,7 @@ from jobtasks.api.collection import BASE, Methods
 from jobtasks.api.edge import Edge
 from jobtasks.api.job_views import JobViews, chosen_of
 from jobtasks.api.keys import key_of
-from jobtasks.api.parsing import Body
+from jobtasks.api.parsing import Body, count_of
 from jobtasks.api.rendering import (
     render_job,
     render_job_attempt,
@@ -25,7 +25,7 @@ from jobtasks.api.rendering import (
 )
 from jobtasks.core.errors import Invalid
 from jobtasks.core.filters import parse_filters, parse_query
-from jobtasks.core.resources import INTEGER_MAX, RESOURCES, as_boolean, is_digits
+from jobtasks.core.resources import RESOURCES, as_boolean
 from jobtasks.core.reuse import parse_reuse
 from jobtasks.core.states import FINAL, JobState
 from jobtasks.service import (
@@ -218,8 +218,8 @@ class Jobs(JobViews):
         """Answer with a job's attempts in the order in which they began, after a given place."""
         uuid = request.path_params["uuid"]
         items_max = self.settings.list_items_max
-        after = _count(request, "after", 0)
-        limit = min(_count(request, "limit", items_max), items_max)
+        after = count_of(request, "after", 0)
+        limit = min(count_of(request, "limit", items_max), items_max)
         found = await self.edge.read(
             request, lambda ctx, caller: tasks.attempts_of_job(ctx, caller, uuid, after, limit)
         )
@@ -261,12 +261,3 @@ def _wait_seconds(value: str | None) -> float:
     if not 0 <= seconds < float("inf"):
         raise Invalid("wait must be a number of seconds")
     return seconds
-
-
-def _count(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name)
-    if not text:
-        return default
-    if not is_digits(text) or not 0 <= int(text) <= INTEGER_MAX:
-        raise Invalid(f"{name} must be a number, from 0")
-    return int(text)

@@ -12,7 +12,7 @@ from jobtasks.api import schemas
 from jobtasks.api.answers import JSON, MSGPACK
 from jobtasks.api.collection import BASE
 from jobtasks.api.edge import CALLS_OF_PEOPLE
-from jobtasks.api.schemas import COUNT, NULLABLE_COUNT, NULLABLE_TEXT, TEXT
+from jobtasks.api.schemas import COUNT, NULLABLE_COUNT, NULLABLE_TEXT, TEXT, query
 from jobtasks.api.view_schemas import VIEWS
 from jobtasks.core.families import RAM_FACTOR_MAX
 from jobtasks.core.filters import LIMIT_DEFAULT
@@ -66,10 +66,6 @@ def _known(route: Route, method: str, resource: Resource | None) -> Details:
     return Details()
 
 
-def _query(name: str, schema: Json, text: str) -> Json:
-    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
-
-
 def _header(name: str, text: str) -> Json:
     return {"name": name, "in": "header", "required": False, "schema": TEXT, "description": text}
 
@@ -80,44 +76,44 @@ def _json_text(kind: str) -> Json:
 
 
 DISCOVERY = "/discovery/v1/apis/arvados/v1/rest"
-SELECT = _query("select", _json_text("array"), "A JSON list: only these attributes, and `kind`.")
-CLUSTER = _query("cluster_id", TEXT, "Ignored: there is one cluster.")
-UNIQUE = _query("ensure_unique_name", {"type": "boolean"}, "Ignored: nothing here has a name.")
+SELECT = query("select", _json_text("array"), "A JSON list: only these attributes, and `kind`.")
+CLUSTER = query("cluster_id", TEXT, "Ignored: there is one cluster.")
+UNIQUE = query("ensure_unique_name", {"type": "boolean"}, "Ignored: nothing here has a name.")
 LIST = (
-    _query("limit", {**COUNT, "default": LIMIT_DEFAULT}, "Items of a page."),
-    _query("offset", {**COUNT, "maximum": 2**63 - 1, "default": 0}, "Items before the page."),
-    _query(
+    query("limit", {**COUNT, "default": LIMIT_DEFAULT}, "Items of a page."),
+    query("offset", {**COUNT, "maximum": 2**63 - 1, "default": 0}, "Items before the page."),
+    query(
         "filters",
         _json_text("array"),
         "A JSON list of [attribute, operator, operand]; all must hold.",
     ),
-    _query(
+    query(
         "where",
         _json_text("object"),
         "The old form of filters: a JSON object of attributes and what they must be.",
     ),
-    _query(
+    query(
         "order",
         _json_text("array"),
         "Attributes, each with asc or desc; a JSON list or one text.",
     ),
     SELECT,
-    _query(
+    query(
         "count",
         {"enum": ["exact", "none"], "default": "exact"},
         "Whether to say how many there are in all.",
     ),
-    _query("distinct", {"type": "boolean", "default": False}, "Whether equal rows are shown once."),
+    query("distinct", {"type": "boolean", "default": False}, "Whether equal rows are shown once."),
     CLUSTER,
 )
-CASCADE = _query("cascade", {"type": "boolean"}, "Whether to cancel what `components` names, too.")
-DRY_RUN = _query("dry_run", {"type": "boolean"}, "Say what would happen; change nothing.")
+CASCADE = query("cascade", {"type": "boolean"}, "Whether to cancel what `components` names, too.")
+DRY_RUN = query("dry_run", {"type": "boolean"}, "Say what would happen; change nothing.")
 """Every call that changes something takes it."""
 REUSE = (
-    _query("find_or_create", {"type": "boolean"}, "Whether a job that does the same will do."),
-    _query("filters", _json_text("array"), "With find_or_create: which jobs will do."),
-    _query("minimum_script_version", TEXT, "With find_or_create: a version that will do, too."),
-    _query(
+    query("find_or_create", {"type": "boolean"}, "Whether a job that does the same will do."),
+    query("filters", _json_text("array"), "With find_or_create: which jobs will do."),
+    query("minimum_script_version", TEXT, "With find_or_create: a version that will do, too."),
+    query(
         "exclude_script_versions",
         _json_text("array"),
         "With find_or_create: versions that will not do.",
@@ -185,10 +181,10 @@ EVENT: Json = {
     "properties": {"event": TEXT, "id": TEXT, "data": TEXT},
 }
 EVENTS = (
-    _query("filters", _json_text("array"), "As of a list of logs; all must hold."),
-    _query("cursor", TEXT, "The `id` after which to begin; what happens next otherwise."),
-    _query("last_log_id", {"type": "integer", "minimum": 0}, "Another name of `cursor`."),
-    _query("wait", {"type": "number", "minimum": 0}, "Seconds after which the stream ends."),
+    query("filters", _json_text("array"), "As of a list of logs; all must hold."),
+    query("cursor", TEXT, "The `id` after which to begin; what happens next otherwise."),
+    query("last_log_id", {"type": "integer", "minimum": 0}, "Another name of `cursor`."),
+    query("wait", {"type": "number", "minimum": 0}, "Seconds after which the stream ends."),
     _header("Last-Event-ID", "As `cursor`, sent by readers that come back."),
 )
 JOB = schemas.reference(RESOURCES["jobs"])
@@ -285,21 +281,21 @@ COLLECTED = schemas.flat(
     after=SIZES,
 )
 LOG = (
-    _query("attempt", {"type": "integer", "minimum": 1}, "Its number; the newest one otherwise."),
-    _query("stream", {"enum": ["stdout", "stderr"]}, "One stream; both otherwise."),
-    _query("offset", COUNT, "Bytes to leave out."),
-    _query("limit", COUNT, "Bytes to send."),
+    query("attempt", {"type": "integer", "minimum": 1}, "Its number; the newest one otherwise."),
+    query("stream", {"enum": ["stdout", "stderr"]}, "One stream; both otherwise."),
+    query("offset", COUNT, "Bytes to leave out."),
+    query("limit", COUNT, "Bytes to send."),
     _header("Range", "bytes=FIRST-LAST"),
 )
 LOG_STATUSES = {206: "The part that Range names.", 416: "The range lies outside of the log."}
-QSEQUENCES = _query(
+QSEQUENCES = query(
     "qsequences", TEXT, "A JSON list of numbers of tasks; the first of the job otherwise."
 )
-WHICH = _query("attempts", {"enum": ["newest", "all"]}, "Of each task; the newest otherwise.")
-PLACES = _query(
+WHICH = query("attempts", {"enum": ["newest", "all"]}, "Of each task; the newest otherwise.")
+PLACES = query(
     "places", TEXT, "A JSON list of [qsequence, number, file_bytes]: what follows in these logs."
 )
-AFTER = _query("after", {**COUNT, "maximum": 2**63 - 1}, "`after` of an earlier answer.")
+AFTER = query("after", {**COUNT, "maximum": 2**63 - 1}, "`after` of an earlier answer.")
 JOB_ATTEMPTS = schemas.items(
     job_task_uuid=TEXT,
     sequence=COUNT,
@@ -320,7 +316,7 @@ JOB_ATTEMPTS = schemas.items(
 )
 JOB_ATTEMPTS["properties"]["after"] = COUNT
 JOB_ATTEMPTS["required"].append("after")
-WAIT = _query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for the job's end.")
+WAIT = query("wait", {"type": "number", "minimum": 0}, "Seconds to wait for the job's end.")
 _MESSAGE = Details(answer={}, media=MSGPACK, body={}, media_in=MSGPACK)
 
 
@@ -331,7 +327,10 @@ def _steered(**properties: Json) -> Details:
 
 
 SPECIAL: Mapping[str, Details] = {
-    **{f"GET {BASE}{path}": Details(answer) for path, answer in VIEWS.items()},
+    **{
+        f"GET {BASE}{path}": Details(answer, parameters=given)
+        for path, (answer, given) in VIEWS.items()
+    },
     f"GET {BASE}/jobs/{{uuid}}": Details(JOB, parameters=(WAIT, SELECT, KNOWN), statuses=UNCHANGED),
     f"POST {BASE}/jobs": Details(
         JOB,
@@ -373,7 +372,7 @@ SPECIAL: Mapping[str, Details] = {
     f"GET {BASE}/jobs/{{uuid}}/attachment": Details(TEXT, BYTES),
     f"GET {BASE}/jobs/{{uuid}}/logs": Details(TEXT, BYTES, parameters=(QSEQUENCES, WHICH, PLACES)),
     f"GET {BASE}/jobs/{{uuid}}/attempts": Details(
-        JOB_ATTEMPTS, parameters=(AFTER, _query("limit", COUNT, "Attempts of a page."))
+        JOB_ATTEMPTS, parameters=(AFTER, query("limit", COUNT, "Attempts of a page."))
     ),
     f"POST {BASE}/job_tasks": Details(
         {"anyOf": [TASK, CREATED]},

@@ -18,7 +18,7 @@ from jobtasks.api.items import Items, large_items
 from jobtasks.api.requests import DRAIN_BYTES_MAX
 from jobtasks.core.errors import Invalid, MalformedRequest, TooLarge
 from jobtasks.core.nesting import deeper_than
-from jobtasks.core.resources import ALIASES, Resource
+from jobtasks.core.resources import ALIASES, INTEGER_MAX, Resource, is_digits
 from jobtasks.core.settings import Settings
 from jobtasks.service.idempotency import Name
 
@@ -175,3 +175,18 @@ def _object(key: str, wrapped: Any, depth_max: int) -> dict[str, Any]:
     if not isinstance(wrapped, dict):
         raise Invalid(f"{key} must be a JSON object")
     return wrapped
+
+
+def count_of(request: Request, name: str, default: int, highest: int = INTEGER_MAX) -> int:
+    """Return a parameter of the address that is a number from 0, `default` when there is none.
+
+    Raises:
+        Invalid: it is no such number, or above `highest`.
+    """
+    text = request.query_params.get(name)
+    if not text:
+        return default
+    if not is_digits(text) or not 0 <= int(text) <= highest:
+        most = "" if highest == INTEGER_MAX else f" to {highest}"
+        raise Invalid(f"{name} must be a number, from 0{most}")
+    return int(text)

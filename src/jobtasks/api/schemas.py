@@ -135,3 +135,8 @@ def flat(**properties: Json) -> Json:
 def items(**properties: Json) -> Json:
     """Return the schema of an answer that lists objects with these properties, all of them."""
     return flat(items={"type": "array", "items": flat(**properties)})
+
+
+def query(name: str, schema: Json, text: str) -> Json:
+    """Return the description of a parameter of the address."""
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from jobtasks.core.states import TaskState
 from jobtasks.core.timestamps import render_time
-from jobtasks.store.records import FamilyRecord
+from jobtasks.service.tree import NO_CREATOR, Branches, Generation
+from jobtasks.store.records import ChildRecord, FamilyRecord
 
 
 def render_family(family: FamilyRecord) -> dict[str, Any]:
@@ -40,4 +42,33 @@ def _sample(family: FamilyRecord) -> dict[str, Any] | None:
         "peak_memory_kib": family.peak_memory_kib,
         "run_seconds": family.run_seconds,
         "log_bytes": family.log_bytes,
+    }
+
+
+def render_branches(branches: Branches) -> dict[str, Any]:
+    """Return what the tasks of each sequence created."""
+    items = [
+        {**one._asdict(), "creator_sequence": None}
+        if one.creator_sequence == NO_CREATOR
+        else one._asdict()
+        for one in branches.items
+    ]
+    return {"items": items, "is_whole": branches.is_whole}
+
+
+def render_generation(generation: Generation) -> dict[str, Any]:
+    """Return the children of a task that are in one sequence."""
+    return generation._asdict()
+
+
+def render_child(child: ChildRecord) -> dict[str, Any]:
+    """Return a task as one of those that another created."""
+    return {
+        "uuid": child.uuid,
+        "sequence": child.sequence,
+        "qsequence": child.qsequence,
+        "state": TaskState(child.state).word,
+        "attempts": child.attempts,
+        "failed_count": child.failed_count,
+        "children": child.children,
     }

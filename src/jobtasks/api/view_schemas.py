@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from jobtasks.api.schemas import COUNT, NULLABLE_COUNT, NULLABLE_TEXT, TEXT, Json, flat, items
+from jobtasks.api.schemas import (
+    COUNT,
+    NULLABLE_COUNT,
+    NULLABLE_TEXT,
+    TEXT,
+    Json,
+    flat,
+    items,
+    query,
+)
 
 NULLABLE_NUMBER: Json = {"type": ["number", "null"]}
 
@@ -37,7 +46,35 @@ FAMILIES = items(
         )
     ),
 )
-VIEWS: dict[str, Json] = {
-    "/jobs/{uuid}/families": FAMILIES,
+BRANCHES = flat(
+    items={
+        "type": "array",
+        "items": flat(creator_sequence=NULLABLE_COUNT, sequence=COUNT, tasks=COUNT, creators=COUNT),
+    },
+    is_whole={"type": "boolean"},
+)
+GENERATIONS = items(
+    sequence=COUNT,
+    tasks=COUNT,
+    states=_nullable(flat(waiting=COUNT, running=COUNT, complete=COUNT, failed=COUNT)),
+)
+CHILDREN = items(
+    uuid=TEXT,
+    sequence=COUNT,
+    qsequence=COUNT,
+    state=TEXT,
+    attempts=COUNT,
+    failed_count=COUNT,
+    children=COUNT,
+)
+TREE_PARAMETERS = (
+    query("task", TEXT, "UUID of a task of the job: what it created; the whole job otherwise."),
+    query("sequence", {**COUNT, "maximum": 2**31 - 1}, "With task: its children there, by place."),
+    query("after", {**COUNT, "maximum": 2**32 - 1}, "`qsequence` of the last child of a page."),
+    query("limit", COUNT, "Children of a page."),
+)
+VIEWS: dict[str, tuple[Json, tuple[Json, ...]]] = {
+    "/jobs/{uuid}/families": (FAMILIES, ()),
+    "/jobs/{uuid}/tree": ({"anyOf": [BRANCHES, GENERATIONS, CHILDREN]}, TREE_PARAMETERS),
 }
-"""Answers of calls that take no parameters, by address."""
+"""What is answered, and the parameters of the call, by address."""

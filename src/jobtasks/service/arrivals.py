@@ -13,7 +13,7 @@ from jobtasks.core.errors import Unavailable
 from jobtasks.core.states import BatchState
 from jobtasks.service import creation, events, shapes
 from jobtasks.service.context import MICROSECONDS, Caller, Context
-from jobtasks.service.creation import Batch, Batches, BulkCreated, NewTask, Origin
+from jobtasks.service.creation import Batch, Batches, BulkCreated, Creator, NewTask, Origin
 from jobtasks.service.idempotency import Key, Name, once, recalled
 from jobtasks.store.records import JobRecord
 
@@ -128,7 +128,8 @@ def _batch(
 ) -> Batch:
     sequence, constraints = key
     own = shapes.task_constraints(constraints)
-    batch_id = creation.add_batch(ctx, arrival.job, sequence, own, caller, head, BatchState.DEAD)
+    creator = Creator(caller.task_id, caller.attempt_id, arrival.origin.sequence)
+    batch_id = creation.add_batch(ctx, arrival.job, sequence, own, creator, head, BatchState.DEAD)
     ctx.tx.run("batch_await", batch_id=batch_id, arrival_id=arrival.id)
     return Batch(batch_id, head)
 

@@ -42,6 +42,15 @@ class BulkCreated:
     uuids: list[str]
 
 
+class Creator(NamedTuple):
+    """Who created the tasks of a batch; nobody created the first task of a job."""
+
+    task_id: int | None
+    attempt_id: int | None
+    sequence: int | None
+
+
+NOBODY = Creator(None, None, None)
 NewTask = tuple[int, str, str, str | None]
 """A task to create, checked: sequence; parameters, runtime_constraints and command as JSON text."""
 
@@ -91,8 +100,9 @@ def create_children(ctx: Context, caller: Caller, items: list[dict[str, Any]]) -
     count_children(ctx, caller, len(tasks))
     first = take_qsequences(ctx, job.id, len(tasks))
     batches: Batches = {}
+    creator = Creator(caller.task_id, caller.attempt_id, origin.sequence)
     uuids = add_rows(
-        ctx, job.id, first, tasks, batches, lambda key, head: _batch(ctx, caller, job, key, head)
+        ctx, job.id, first, tasks, batches, lambda key, head: _batch(ctx, creator, job, key, head)
     )
     for batch in batches.values():
         ctx.tx.run("batch_grow", batch_id=batch.id, count=batch.count, head=batch.head)
@@ -281,19 +291,21 @@ def tell_counters(ctx: Context, job_id: int, batches: Batches) -> None:
     ledger.flush()
 
 
-def _batch(ctx: Context, caller: Caller, job: JobRecord, key: tuple[int, str], head: int) -> Batch:
+def _batch(
+    ctx: Context, creator: Creator, job: JobRecord, key: tuple[int, str], head: int
+) -> Batch:
     """Return the attempt's latent batch of this sequence and constraints, made when it has none."""
     sequence, constraints = key
     own = shapes.task_constraints(constraints)
     found = ctx.tx.value(
         "batch_latent",
-        attempt_id=caller.attempt_id,
+        attempt_id=creator.attempt_id,
         sequence=sequence,
         own=shapes.encode(own),
     )
     if found is not None:
         return Batch(int(found), head)
-    return Batch(add_batch(ctx, job, sequence, own, caller, head, BatchState.LATENT), head)
+    return Batch(add_batch(ctx, job, sequence, own, creator, head, BatchState.LATENT), head)
 
 
 def add_batch(
@@ -301,7 +313,7 @@ def add_batch(
     job: JobRecord,
     sequence: int,
     own: Constraints,
-    creator: Caller | None,
+    creator: Creator,
     head: int,
     state: BatchState,
     size: int = 0,
@@ -316,8 +328,9 @@ def add_batch(
         sequence=sequence,
         own=shapes.encode(own),
         shape_id=shape_id,
-        creator_task_id=creator.task_id if creator else None,
-        creator_attempt_id=creator.attempt_id if creator else None,
+        creator_task_id=creator.task_id,
+        creator_attempt_id=creator.attempt_id,
+        creator_sequence=creator.sequence,
         state=int(state),
         size=size,
         head=head,

@@ -215,8 +215,12 @@ def _complete(
     )
     ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.COMPLETE)
     if facts.children:
-        for batch in ctx.tx.all(BatchRow, "batches_of_attempt", attempt_id=facts.id):
+        batches = ctx.tx.all(BatchRow, "batches_of_attempt", attempt_id=facts.id)
+        for batch in batches:
             ledger.make_ready(facts.job_id, batch.sequence, batch.shape_id, batch.ready)
+            ledger.descend(facts.job_id, facts.sequence, batch.sequence, batch.size, 0)
+        for sequence in {batch.sequence for batch in batches}:
+            ledger.descend(facts.job_id, facts.sequence, sequence, 0, 1)
         ctx.tx.run("batches_publish", attempt_id=facts.id)
 
 

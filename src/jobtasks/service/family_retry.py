@@ -13,7 +13,8 @@ from jobtasks.core.errors import Invalid
 from jobtasks.core.families import RAM_FACTOR_MAX, ram_of
 from jobtasks.core.states import BatchState
 from jobtasks.service import creation, shapes
-from jobtasks.service.context import Caller, Context
+from jobtasks.service.context import Context
+from jobtasks.service.creation import Creator
 from jobtasks.store.base import Value
 from jobtasks.store.records import JobRecord
 
@@ -42,6 +43,7 @@ class FailedTask(NamedTuple):
     shape_id: int
     creator_task_id: int | None
     creator_attempt_id: int | None
+    creator_sequence: int | None
 
 
 class Place(NamedTuple):
@@ -148,7 +150,7 @@ def _place(ctx: Context, job: JobRecord, task: FailedTask, text: str) -> Place:
     """Return where a task goes: nowhere, or with other constraints to a batch of their own."""
     if text == task.runtime_constraints:
         return Place(task.batch_id, task.shape_id, text)
-    creator = Caller("attempt", "", task.creator_attempt_id, task.creator_task_id)
+    creator = Creator(task.creator_task_id, task.creator_attempt_id, task.creator_sequence)
     own = shapes.task_constraints(text)
     batch_id = creation.add_batch(
         ctx, job, task.sequence, own, creator, task.id, BatchState.PUBLISHED

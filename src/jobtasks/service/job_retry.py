@@ -12,6 +12,7 @@ from jobtasks.core.errors import Invalid
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import access, creation, events, families, family_retry, notices, shapes
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.creation import Creator
 from jobtasks.service.idempotency import Name, once
 from jobtasks.store.records import JobRecord, TaskRecord
 
@@ -30,6 +31,7 @@ class ResetFacts(NamedTuple):
     shape_id: int
     creator_task_id: int | None
     creator_attempt_id: int | None
+    creator_sequence: int | None
 
 
 class FailedFamily(NamedTuple):
@@ -175,7 +177,7 @@ def _reset_one(
         job,
         facts.sequence,
         shapes.task_constraints(text),
-        Caller("attempt", "", facts.creator_attempt_id, facts.creator_task_id),
+        Creator(facts.creator_task_id, facts.creator_attempt_id, facts.creator_sequence),
         facts.id,
         BatchState.PUBLISHED,
     )

@@ -24,6 +24,7 @@ from jobtasks.service import (
     retention,
     reusing,
     shapes,
+    tree,
 )
 from jobtasks.service.cancelling import cancel
 from jobtasks.service.context import Caller, Context
@@ -376,12 +377,13 @@ def _seed(ctx: Context, ledger: Ledger, job_id: int) -> None:
     ctx.tx.value("tally_take_qsequences", job_id=job_id, count=1)
     head = task_id(job_id, 0)
     batch_id = creation.add_batch(
-        ctx, job, 0, Constraints(), None, head, BatchState.PUBLISHED, size=1
+        ctx, job, 0, Constraints(), creation.NOBODY, head, BatchState.PUBLISHED, size=1
     )
     uuid = ctx.world.uuids.make("job_task", ctx.now)
     row = (head, uuid, batch_id, 0, EMPTY_OBJECT, EMPTY_OBJECT, None, ctx.now, ctx.now)
     ctx.tx.run_many("task_add", [row])
     ledger.add(job_id, 0, TaskState.WAITING)
+    ledger.descend(job_id, tree.NO_CREATOR, 0, 1, 0)
     ledger.make_ready(job_id, 0, shapes.shape_of(ctx, shapes.needs_of_job(job.runtime_constraints)))
 
 

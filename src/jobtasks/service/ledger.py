@@ -60,6 +60,10 @@ class Ledger:
     live: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     slots: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     log_bytes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    lineage: dict[tuple[int, int, int], list[int]] = field(
+        default_factory=lambda: defaultdict(lambda: [0, 0])
+    )
+    """Tasks and creators by job, the creators' sequence and the tasks' (service/tree.py)."""
     touched: set[int] = field(default_factory=set)
     completed: list[dict[str, Value]] = field(default_factory=list)
     """Tasks that are complete, as `task_finish` takes them."""
@@ -84,6 +88,14 @@ class Ledger:
         """Note that `count` tasks could start now at their frontier; negative: were claimed."""
         self.ready[job_id, sequence, shape_id] += count
         self.touched.add(job_id)
+
+    def descend(
+        self, job_id: int, creator_sequence: int, sequence: int, tasks: int, creators: int
+    ) -> None:
+        """Note tasks that were published, which so many tasks of a sequence created."""
+        counts = self.lineage[job_id, creator_sequence, sequence]
+        counts[0] += tasks
+        counts[1] += creators
 
     def occupy(self, job_id: int, slots: int) -> None:
         """Note an attempt that has so many slots, one on each node of a gang (R18, R25)."""
@@ -116,6 +128,7 @@ class Ledger:
         """
         return (
             not any(self.ready.values())
+            and not self.lineage
             and self.levels.keys() <= levels
             and self.touched <= {job_id for job_id, _ in levels}
         )
@@ -125,6 +138,7 @@ class Ledger:
         open_tasks = self._write_levels()
         tallies = self._write_tallies()
         fresh_lanes = self._write_lanes()
+        self._write_lineage()
         touched = sorted(self.touched)
         self.levels.clear()
         self.ready.clear()
@@ -187,6 +201,18 @@ class Ledger:
             if ready > 0:
                 self.ctx.wake.add("nodes")
         return fresh
+
+    def _write_lineage(self) -> None:
+        for (job_id, creator_sequence, sequence), (tasks, creators) in self.lineage.items():
+            self.ctx.tx.run(
+                "lineage_change",
+                job_id=job_id,
+                creator_sequence=creator_sequence,
+                sequence=sequence,
+                tasks=tasks,
+                creators=creators,
+            )
+        self.lineage.clear()
 
 
 def settle(

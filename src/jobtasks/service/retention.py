@@ -18,7 +18,10 @@ from jobtasks.service.context import Context
 MICROSECONDS = 1_000_000
 SLICE = 100
 """Jobs that one transaction removes, or takes note of."""
-COUNTERS = ("tally_delete", "level_delete", "lane_delete", "requeue_clear", "families_delete")
+COUNTERS = (
+    *("tally_delete", "level_delete", "lane_delete", "requeue_clear"),
+    *("families_delete", "lineage_delete"),
+)
 
 
 class OverJob(NamedTuple):

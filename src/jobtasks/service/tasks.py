@@ -165,6 +165,9 @@ def _remove(ctx: Context, task: TaskRecord) -> None:
     ledger.add(task.job_id, task.sequence, TaskState(task.state), -1)
     if never_claimed and task.batch_state == BatchState.PUBLISHED:
         ledger.make_ready(task.job_id, task.sequence, task.shape_id, -1)
+    if task.batch_state == BatchState.PUBLISHED:
+        where = {"job_id": task.job_id, "sequence": task.sequence, "batch_id": task.batch_id}
+        ctx.tx.run("lineage_shrink", **where)
     if waited is not None and waited.due:
         ledger.make_ready(task.job_id, task.sequence, waited.shape_id, -1)
     ledger.flush()

@@ -188,3 +188,17 @@ WHERE (f.attempts, f.tasks) <> (coalesce(c.attempts, 0), coalesce(c.tasks, 0));
 -- success_in_a_family: an attempt that is among failures and did not fail
 SELECT a.id, a.family_id FROM attempt AS a
 WHERE a.family_id IS NOT NULL AND a.counted + a.node_fault = 0;
+
+-- lineage_of_batches: tasks by their creators' sequence that differ from their batches
+WITH counted AS (
+    SELECT b.job_id AS job_id, coalesce(b.creator_sequence, -1) AS creator_sequence,
+        b.sequence AS sequence, sum(b.size) AS tasks, count(DISTINCT b.creator_task_id) AS creators
+    FROM batch AS b JOIN job AS j ON j.id = b.job_id AND j.managed = 1
+    WHERE b.state = 1
+    GROUP BY b.job_id, coalesce(b.creator_sequence, -1), b.sequence
+), kept AS (
+    SELECT l.job_id, l.creator_sequence, l.sequence, l.tasks, l.creators
+    FROM lineage AS l JOIN job AS j ON j.id = l.job_id AND j.managed = 1
+)
+SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
+UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted);

@@ -199,6 +199,30 @@ class FamilyRecord(NamedTuple):
     log_bytes: int | None
 
 
+class BranchRecord(NamedTuple):
+    """What tasks of one sequence created in another one."""
+
+    creator_sequence: int
+    """-1: nobody created them."""
+    sequence: int
+    tasks: int
+    creators: int
+
+
+class ChildRecord(NamedTuple):
+    """A task as one of those that another created."""
+
+    id: int
+    uuid: str
+    sequence: int
+    qsequence: int
+    state: int
+    attempts: int
+    failed_count: int
+    children: int
+    """How many tasks it created in turn."""
+
+
 class LevelRecord(NamedTuple):
     """How many tasks of one sequence are where."""
 

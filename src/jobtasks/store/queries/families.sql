@@ -60,7 +60,7 @@ WHERE a.family_id = :family_id;
 
 -- family_tasks: tasks of a family that are failed now, in order of the attempts that failed last
 SELECT a.id, a.memory_kib, t.id, t.sequence, t.runtime_constraints, b.id, b.shape_id, b.creator_task_id,
-    b.creator_attempt_id
+    b.creator_attempt_id, b.creator_sequence
 FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id AND t.state = 3 AND t.failed_attempt_id = a.id
 JOIN batch AS b ON b.id = t.batch_id AND b.state = 1

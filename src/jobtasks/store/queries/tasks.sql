@@ -76,7 +76,7 @@ WHERE t.id >> 32 = :job_id AND t.state = 3 AND (t.state = 3 OR t.failed_count > 
 
 -- task_for_reset: what a reset of a task needs
 SELECT t.id, t.uuid, t.sequence, t.state, t.attempts, t.runtime_constraints, b.id, b.own, b.shape_id,
-    b.creator_task_id, b.creator_attempt_id
+    b.creator_task_id, b.creator_attempt_id, b.creator_sequence
 FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state = 1
 WHERE t.id = :task_id;
 
@@ -96,11 +96,12 @@ WHERE creator_attempt_id = :attempt_id AND state = 0 AND sequence = :sequence AN
 
 -- batch_add: what an attempt creates in one sequence with one shape
 INSERT INTO batch (
-    job_id, sequence, own, shape_id, creator_task_id, creator_attempt_id, state, size, ready, head
+    job_id, sequence, own, shape_id, creator_task_id, creator_attempt_id, creator_sequence, state, size,
+    ready, head
 )
 VALUES (
-    :job_id, :sequence, :own, :shape_id, :creator_task_id, :creator_attempt_id, :state, :size, :size,
-    :head
+    :job_id, :sequence, :own, :shape_id, :creator_task_id, :creator_attempt_id, :creator_sequence,
+    :state, :size, :size, :head
 );
 
 -- batch_grow: an attempt creates more of the same; an empty batch begins with the first of them
