@@ -226,6 +226,13 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def cancel_all(self) -> None:
+        """Cancel what is left of a test's jobs."""
+        for state in ("Queued", "Running"):
+            filters = f'[["state","=","{state}"]]'
+            for job in self.get("jobs", filters=filters, limit=1000)["items"]:
+                self.http.post(f"/arvados/v1/jobs/{job['uuid']}/cancel")
+
     def close(self) -> None:
         for node in self._nodes:
             node.close()
@@ -249,10 +256,7 @@ def api(server: LiveServer) -> Iterator[Api]:
     """A client of the shared server. Jobs that a test leaves running are cancelled."""
     client = Api(server)
     yield client
-    for state in ("Queued", "Running"):
-        filters = f'[["state","=","{state}"]]'
-        for job in client.get("jobs", filters=filters, limit=1000)["items"]:
-            client.http.post(f"/arvados/v1/jobs/{job['uuid']}/cancel")
+    client.cancel_all()
     client.close()
 
 

@@ -86,6 +86,7 @@ def api(site: LiveServer) -> Iterator[Api]:
     """The API of the server with pages; it plays nodes, too."""
     client = Api(site)
     yield client
+    client.cancel_all()
     client.close()
 
 

@@ -48,7 +48,7 @@ class Entrance:
             )
         except NotLoggedIn:
             problem = (
-                "This link was used, or is older than an hour. `jobtasks page` makes a new one."
+                "This link was used, or is older than an hour. Sign in with a token instead."
                 if field(request, "key")
                 else "This token is not known here, or it has expired."
             )

@@ -17,7 +17,7 @@ from jobtasks.core.filters import parse_query
 from jobtasks.core.identifiers import is_uuid
 from jobtasks.core.resources import RESOURCES, is_digits
 from jobtasks.core.states import JobState, TaskState
-from jobtasks.service import census, families, jobs, listing, overview
+from jobtasks.service import census, families, jobs, listing, overview, tree
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.job_retry import Chosen, FailedFamily
 from jobtasks.store.records import JobRecord, TaskRecord
@@ -144,6 +144,8 @@ class JobPages:
             return [tasks(uuid, WantedTasks.of(request.query_params))]
         if view == "failures":
             return [failures(uuid)]
+        if view == "tree":
+            return [lineage(uuid)]
         return []
 
     async def cancel(self, request: Request) -> Response:
@@ -192,6 +194,22 @@ def _chosen(request: Request) -> Chosen:
         return None
     factor = field(request, "ram_factor")
     return FailedFamily(family, float(factor) if factor in RAM_FACTORS[1:] else None)
+
+
+def lineage(uuid: str) -> Load:
+    """Return what reads where the tree of a job's tasks begins."""
+
+    def load(ctx: Context, caller: Caller) -> dict[str, Any]:
+        branches = tree.by_sequence(ctx, caller, uuid)
+        job = jobs.show(ctx, caller, uuid)
+        first = _found(ctx, caller, job, WantedTasks(search="0"))
+        return {
+            "branches": branches,
+            "seed": first[0] if first else None,
+            "task_states": TASK_STATES,
+        }
+
+    return load
 
 
 def failures(uuid: str) -> Load:

@@ -12,12 +12,14 @@ from starlette.routing import Route
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.core.resources import is_digits
 from jobtasks.core.states import AttemptState, JobState, TaskState
-from jobtasks.service import explain, jobs, tasks
+from jobtasks.service import explain, jobs, tasks, tree
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import AttemptRecord
 from jobtasks.web.rooms import Rooms
 
 ATTEMPT_STATES = tuple(state.word for state in AttemptState)
+CHILDREN = 50
+"""Of a task, that are shown at once."""
 TASK_STATES = tuple(state.word for state in TaskState)
 
 
@@ -35,6 +37,8 @@ class TaskPages:
             self._rooms.route(path, self.show),
             self._rooms.route(path + "/panel", self.panel),
             self._rooms.route(path + "/log", self.log),
+            self._rooms.route(path + "/tree", self.generations),
+            self._rooms.route(path + "/tree/{sequence:int}", self.children),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -44,6 +48,35 @@ class TaskPages:
     async def panel(self, request: Request) -> Response:
         """Answer with what stands beside a list when a task of it was chosen."""
         return await self._rooms.part(request, "_task.html", _loaded(request))
+
+    async def generations(self, request: Request) -> Response:
+        """Answer with how many tasks it created in each sequence."""
+        uuid = request.path_params["uuid"]
+
+        def load(ctx: Context, caller: Caller) -> Mapping[str, Any]:
+            found = tree.children_by_sequence(ctx, caller, uuid)
+            return {"task": tasks.show(ctx, caller, uuid), "generations": found}
+
+        return await self._rooms.part(request, "_generations.html", load)
+
+    async def children(self, request: Request) -> Response:
+        """Answer with some of the tasks that it created in one sequence."""
+        uuid, sequence = request.path_params["uuid"], request.path_params["sequence"]
+        given = request.query_params.get("after", "")
+        after = int(given) if is_digits(given) and len(given) < 11 else -1
+
+        def load(ctx: Context, caller: Caller) -> Mapping[str, Any]:
+            found = tree.children(ctx, caller, uuid, sequence, after, CHILDREN + 1)
+            more = found[CHILDREN - 1].qsequence if len(found) > CHILDREN else None
+            return {
+                "task": uuid,
+                "sequence": sequence,
+                "children": found[:CHILDREN],
+                "more_after": more,
+                "task_states": TASK_STATES,
+            }
+
+        return await self._rooms.part(request, "_children.html", load)
 
     async def log(self, request: Request) -> Response:
         """Answer with an attempt's log as the API has it: plain text."""

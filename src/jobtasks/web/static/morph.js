@@ -15,8 +15,8 @@ export function parsed(text) {
 
 /** Make the children of `old` those of `fresh`. */
 export function morphChildren(old, fresh) {
-  const byId = new Map();
-  for (const child of old.children) if (child.id) byId.set(child.id, child);
+  const wantedIds = new Set([...fresh.children].map((child) => child.id).filter(Boolean));
+  const byId = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
   let place = old.firstChild;
   for (const wanted of [...fresh.childNodes]) {
     const found = match(place, wanted, byId);
@@ -24,23 +24,33 @@ export function morphChildren(old, fresh) {
       old.insertBefore(document.importNode(wanted, true), place);
       continue;
     }
-    if (found !== place) old.insertBefore(found, place);
-    else place = place.nextSibling;
+    while (place !== found && !wantedIds.has(place?.id)) place = dropped(place);
+    if (found === place) place = place.nextSibling;
+    else old.insertBefore(found, place);
     morph(found, wanted);
   }
-  while (place) {
-    const next = place.nextSibling;
-    place.remove();
-    place = next;
-  }
+  while (place) place = dropped(place);
 }
 
+function dropped(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
+}
+
+/** What stands for `wanted` now: of its name, else the next of its kind from a place on. */
 function match(place, wanted, byId) {
   if (wanted.id) {
     const known = byId.get(wanted.id);
     return known && known.nodeName === wanted.nodeName ? known : null;
   }
-  return place && place.nodeName === wanted.nodeName && !place.id ? place : null;
+  if (wanted.nodeType !== Node.ELEMENT_NODE) {
+    return place && place.nodeType === wanted.nodeType ? place : null;
+  }
+  for (let node = place; node; node = node.nextSibling) {
+    if (!node.id && node.nodeName === wanted.nodeName && node.className === wanted.className) return node;
+  }
+  return place && !place.id && place.nodeName === wanted.nodeName ? place : null;
 }
 
 function morph(old, fresh) {
