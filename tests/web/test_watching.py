@@ -139,7 +139,7 @@ def test_a_job_is_cancelled_with_a_reason(api: Api, node: Node, page: Page) -> N
 
 def test_a_family_is_tried_again_with_more_memory(api: Api, node: Node, page: Page) -> None:
     """Its tasks and no others; how many is said."""
-    constraints = {"max_attempts": 1, "on_failure": "continue", "min_ram_per_task": 100_000}
+    constraints = {"max_attempts": 1, "on_failure": "continue", "min_ram_per_task": 100_352}
     uuid, running = with_children(api, node, 3, runtime_constraints=constraints)
     for number, task in enumerate([*running, None]):
         attempt = task or node.next_assignment()
@@ -154,7 +154,7 @@ def test_a_family_is_tried_again_with_more_memory(api: Api, node: Node, page: Pa
     family.get_by_role("button", name="Retry these 2 tasks").click()
     expect(page.locator(".said.good")).to_contain_text("2 tasks are to be run")
     again = [node.next_assignment() for _ in range(2)]
-    assert [attempt.memory_kib for attempt in again] == [200_000] * 2
+    assert [attempt.memory_kib for attempt in again] == [200_704] * 2
     tasks = api.get("job_tasks", filters=f'[["job_uuid","=","{uuid}"]]', order="qsequence")
     assert [task["state"] for task in tasks["items"]][1:] == ["running", "running", "failed"]
 
