@@ -8,9 +8,9 @@ from starlette.routing import Route
 
 from jobtasks.core.errors import Forbidden, NotLoggedIn
 from jobtasks.core.identifiers import spelled_token
-from jobtasks.service import sessions
+from jobtasks.service import sessions, tokens
 from jobtasks.web import doors
-from jobtasks.web.rooms import Rooms, field
+from jobtasks.web.rooms import SECRET, Rooms, field
 
 TOKEN_LETTERS_MAX = 1000
 
@@ -63,8 +63,11 @@ class Entrance:
         return self._rooms.bare(request, "sign_in.html", 403, key="", goal=goal, problem=problem)
 
     async def sign_out(self, request: Request) -> Response:
-        """End the session."""
-        await self._rooms.edge.write(request, sessions.sign_out)
+        """End the session; whatever it may do, it may end."""
+        secret = request.scope[SECRET]
+        await self._rooms.edge.commit(
+            lambda ctx: sessions.sign_out(ctx, tokens.identify(ctx, secret))
+        )
         answer = RedirectResponse("/sign-in", 303)
         doors.drop_session(request, answer, self._rooms.external_url)
         return answer

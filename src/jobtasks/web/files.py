@@ -9,7 +9,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jobtasks.api.conditional import is_known, tag_of
-from jobtasks.core.errors import NotFound
 from jobtasks.web import doors
 
 STATIC = Path(__file__).with_name("static")
@@ -31,7 +30,8 @@ class Files:
         name = request.path_params["name"]
         content = self._files.get(name)
         if content is None:
-            raise NotFound
+            headers = {**doors.HEADERS, "Cache-Control": "no-store"}
+            return Response("There is no such file.", 404, headers, media_type="text/plain")
         headers = {**doors.HEADERS, "ETag": tag_of(content), "Cache-Control": "no-cache"}
         if is_known(request, headers["ETag"]):
             return Response(None, 304, headers)

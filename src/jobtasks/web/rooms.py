@@ -232,5 +232,5 @@ def said_in(request: Request) -> tuple[str, bool] | None:
 def _clad(answer: Response) -> Response:
     for name, value in doors.HEADERS.items():
         answer.headers.setdefault(name, value)
-    answer.headers.setdefault("Cache-Control", "no-store")
+    answer.headers["Cache-Control"] = "no-store"
     return answer
