@@ -115,8 +115,14 @@ class Node:
     """Plays an agent, one call at a time."""
 
     def __init__(
-        self, url: str, slots: int = 2, memory_kib: int = 1_000_000, token: str = AGENT
+        self,
+        url: str,
+        slots: int = 2,
+        memory_kib: int = 1_000_000,
+        token: str = AGENT,
+        hostname: str = "testnode",
     ) -> None:
+        self.hostname = hostname
         headers = {"Authorization": f"Bearer {token}"}
         self.client = plain_client(url, headers)
         self.slots = slots
@@ -135,7 +141,7 @@ class Node:
         message = Join(
             version=VERSION,
             node="node-" + secrets.token_hex(4),
-            hostname="testnode",
+            hostname=self.hostname,
             incarnation=secrets.token_hex(4),
             slots=self.slots,
             memory_kib=memory_kib,
@@ -209,8 +215,8 @@ class Api:
         self._clients.append(client)
         return client
 
-    def node(self, slots: int = 2) -> Node:
-        node = Node(self.server.url, slots)
+    def node(self, slots: int = 2, **more: Any) -> Node:
+        node = Node(self.server.url, slots, **more)
         self._nodes.append(node)
         return node
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -73,10 +74,11 @@ def session(server: LiveServer, token: str) -> str:
     return server.run(server.edge.commit(lambda ctx: sessions.sign_in(ctx, given)))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """One server with pages for all tests of a run."""
-    live = LiveServer(tmp_path_factory.mktemp("site"), FAST, pages_of)
+    """A server with pages, of a module's own; nodes that say nothing for minutes stay."""
+    settings = dataclasses.replace(FAST, lease_seconds=600.0)
+    live = LiveServer(tmp_path_factory.mktemp("site"), settings, pages_of)
     yield live
     live.close()
 
