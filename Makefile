@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# One more than cores: half of a test's time it waits for leases and processes.
-WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Two more than cores: half of a test's time it waits for leases and processes.
+WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 # Looks for what people without eyes or hands would trip over; the pages need nothing of npm.
 AXE     = tests/web/node_modules/axe-core/axe.min.js
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
@@ -47,6 +47,9 @@ check: setup ## lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# Where a shell forbids Python to keep what it has translated, each of hundreds of servers and
+# agents would translate its modules anew.
+tests: export PYTHONDONTWRITEBYTECODE =
 tests: setup ## every test
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 

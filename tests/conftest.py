@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,25 +21,40 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 LONG = (
-    *("test_api_openapi", "test_cli_map", "test_outages", "test_agent_exclusive"),
-    *("test_kills_parallel_hash", "test_upgrade_in_the_middle", "test_agent_trees"),
-    *("test_walkthroughs", "test_cli_real_server", "test_claim_oracle", "test_kills_fleet"),
-    *("test_service_machine", "test_agent_contact", "test_agent_life", "test_simulated_worlds"),
-    *("test_flat_costs", "test_api_raw_fuzz", "test_torture", "test_serve_process"),
-    *("test_disk_full", "test_example_scripts", "test_https", "test_kills_tree"),
-    *("test_exclusive_nodes", "test_explain_for_real", "test_token_matrix"),
+    *("test_outages", "test_kills_parallel_hash", "test_agent_exclusive", "test_agent_trees"),
+    *("test_upgrade_in_the_middle", "test_walkthroughs", "test_agent_life", "test_agent_warm"),
+    *("test_cli_map", "test_kills_fleet", "test_agent_contact", "test_agents_over_http"),
+    *("test_api_openapi", "test_cli_real_server", "test_state_directory", "test_node_budgets"),
+    *("test_service_machine", "test_exclusive_nodes", "test_disk_full", "test_canary"),
+    *("test_example_map_and_grid", "test_backups", "test_kills_tree", "test_serve_process"),
+    *("test_store", "test_endless_output", "test_token_matrix", "test_example_scripts"),
+    *("test_example_parallel_hash", "test_several_nodes", "test_slow_connections", "test_torture"),
+    *("test_late_attempts", "test_warm_starts", "test_https", "test_claim_oracle"),
+    *("test_simulated_worlds", "test_flat_costs", "test_explain_for_real", "test_bad_nodes"),
 )
-"""Modules of which each takes twenty seconds and more: they begin first, so that at the end of all
+"""Modules of which each takes ten seconds and more: they begin first, so that at the end of all
 tests no core waits for another.
 """
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each worker begin to collect with other folders than the others: whoever comes to a
+    module first translates it for all, which takes longer than all else in collecting.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and config.args == config.getini("testpaths"):
+        folders = sorted({str(path.parent) for path in Path(__file__).parent.glob("*/test_*.py")})
+        first = int(worker.removeprefix("gw")) * len(folders)
+        first //= int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        config.args[:] = folders[first:] + folders[:first]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let long modules begin first. Under torture a test takes as long as it is given; who tortures
-    ends what hangs.
+    """Let long modules begin first; else it goes by name, for every worker alike. Under torture a
+    test takes as long as it is given; who tortures ends what hangs.
     """
     rank = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+    items.sort(key=lambda item: (rank.get(item.path.stem, len(LONG)), item.path))
     if IS_TORTURE:
         for item in items:
             item.add_marker(pytest.mark.timeout(0), append=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "rules.md"
 
 
+@functools.cache
 def rules_named_by_tests() -> set[str]:
     """Return the rules in every ``@pytest.mark.rule(...)`` of the suite."""
     found: set[str] = set()
