@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -41,6 +42,8 @@ JOB = "zzzzz-8i9sb-000000000000001"
 TOKEN = "agents-secret"
 SLOWNESS = float(os.environ.get("TEST_SLOWNESS", "1"))
 """How many times as long as elsewhere is waited: in an emulated machine."""
+ATTEMPTS = itertools.count(1)
+"""For tests that share an agent."""
 Found = TypeVar("Found")
 
 
@@ -458,6 +461,17 @@ def launch(server: FakeServer, tmp_path: Path, cgroups_mode: str) -> Iterator[La
     """Start agents; after the test none of their tasks, or groups, may be left (R36)."""
     with launching(server, tmp_path, cgroups_mode) as start:
         yield start
+
+
+@pytest.fixture(scope="module")
+def standing(cgroups_mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
+    """The server of one agent with four slots for all tests that only start attempts, `ATTEMPTS`
+    numbers them, and leave none behind.
+    """
+    folder = tmp_path_factory.mktemp("standing")
+    with serving() as server, launching(server, folder, cgroups_mode) as launch:
+        wait_joined(server, launch())
+        yield server
 
 
 @contextlib.contextmanager

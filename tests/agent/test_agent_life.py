@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +14,21 @@ from jobtasks.protocol.frames import STDERR, STDOUT
 from jobtasks.protocol.messages import EndKind, JobBrief
 
 from .conftest import (
+    ATTEMPTS,
     JOB,
     TOKEN,
     AgentProcess,
     FakeServer,
     Launch,
     is_alive,
-    launching,
     marked,
     script,
-    serving,
     wait_for,
     wait_joined,
 )
 
 CGROUPS = ("all", "off")
 """A task in a group is started by another process, and ended by the kernel."""
-ATTEMPTS = itertools.count(1)
 SHOW = (sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))")
 
 
@@ -44,15 +40,6 @@ def job_of(attempt: int) -> str:
 def environment_of(server: FakeServer, attempt: int) -> dict[str, str]:
     found: dict[str, str] = json.loads(server.text_of(attempt))
     return found
-
-
-@pytest.fixture(scope="module")
-def standing(cgroups_mode: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServer]:
-    """The server of one agent for all tests whose attempts do not even start."""
-    folder = tmp_path_factory.mktemp("standing")
-    with serving() as server, launching(server, folder, cgroups_mode) as launch:
-        wait_joined(server, launch())
-        yield server
 
 
 def test_exit_code_and_times_are_reported(server: FakeServer, agent: AgentProcess) -> None:

@@ -14,7 +14,15 @@ import pytest
 from jobtasks.agent import births
 from jobtasks.protocol.messages import EndKind
 
-from .conftest import AgentProcess, FakeServer, Launch, is_alive, wait_for, wait_joined
+from .conftest import (
+    ATTEMPTS,
+    AgentProcess,
+    FakeServer,
+    Launch,
+    is_alive,
+    wait_for,
+    wait_joined,
+)
 from .zoo import COUNT, ZOO, command, pids
 
 CGROUPS = ("all", "off")
@@ -33,26 +41,26 @@ def witness(tmp_path: Path) -> Path:
 @pytest.mark.rule("R36")
 @pytest.mark.parametrize("name", ZOO)
 def test_tree_is_gone_when_the_end_is_reported(
-    server: FakeServer, agent: AgentProcess, witness: Path, name: str
+    standing: FakeServer, witness: Path, name: str
 ) -> None:
     """The attempt ends by itself and leaves processes: they are gone before the end is reported."""
     wait_ready = f'while [ "$(wc -l < "$1")" -lt {COUNT.get(name, 1)} ]; do sleep 0.01; done'
-    server.start(1, *command(name, witness, f'touch "$1"; {wait_ready}; exit 3'))
-    ended = server.end_of(1)
+    attempt = next(ATTEMPTS)
+    standing.start(attempt, *command(name, witness, f'touch "$1"; {wait_ready}; exit 3'))
+    ended = standing.end_of(attempt)
     assert gone(pids(witness, name))
     assert (ended.kind, ended.exit_code) == (EndKind.EXIT, 3)
 
 
 @pytest.mark.rule("R36", "R21")
 @pytest.mark.parametrize("name", ZOO)
-def test_tree_is_gone_after_a_stop(
-    server: FakeServer, agent: AgentProcess, witness: Path, name: str
-) -> None:
+def test_tree_is_gone_after_a_stop(standing: FakeServer, witness: Path, name: str) -> None:
     """The attempt is stopped: its whole tree is gone before the end is reported."""
-    server.start(1, *command(name, witness, "sleep 1000"))
+    attempt = next(ATTEMPTS)
+    standing.start(attempt, *command(name, witness, "sleep 1000"))
     found = pids(witness, name)
-    server.stop(1)
-    assert server.end_of(1).kind is EndKind.STOPPED
+    standing.stop(attempt)
+    assert standing.end_of(attempt).kind is EndKind.STOPPED
     assert gone(found)
 
 
