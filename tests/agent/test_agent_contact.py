@@ -40,9 +40,11 @@ def test_repeated_assignment_starts_once(
     server.start(1, *append(tmp_path / "witness"))
     server.start(2, "sh", "-c", f"echo x >> {tmp_path}/witness; sleep 1000", slot=2)
     server.pid_of(2)
+    witness = tmp_path / "witness"
+    wait_for(lambda: witness.exists() and witness.read_text() == "x\nx\n", "both have run")
     count = len(server.syncs)
     server.wait(lambda: len(server.syncs) > count + 10, "ten more answers with the assignment")
-    assert (tmp_path / "witness").read_text() == "x\nx\n"
+    assert witness.read_text() == "x\nx\n"
     assert server.end_of(1).exit_code == 0
 
 
@@ -130,7 +132,8 @@ def test_server_away_and_back_ends_nothing(server: FakeServer, agent: AgentProce
 @pytest.mark.rule("R34")
 def test_patience_is_over(server: FakeServer, launch: Launch) -> None:
     """Without an acknowledged renewal for `patience` the attempts are ended."""
-    server.joined.patience_seconds = 0.5
+    # Within so long it must be heard while the server is there.
+    server.joined.patience_seconds = 1.5
     launch()
     server.start(1, "sleep", "1000")
     pid = server.pid_of(1)
@@ -200,24 +203,27 @@ def test_rejoin_ends_what_runs_and_reports_it(server: FakeServer, agent: AgentPr
 
 
 @pytest.mark.rule("R14")
-def test_term_drains(server: FakeServer, launch: Launch) -> None:
+def test_term_drains(server: FakeServer, launch: Launch, tmp_path: Path) -> None:
     """TERM: nothing new starts, attempts end as stopped, their logs arrive, then goodbye."""
-    # As long as the second holds out the third must have been ordered and refused.
-    server.joined.grace_seconds = 2.0
+    # The second holds out until the third has been ordered and refused.
+    server.joined.grace_seconds = 60.0
+    gate = tmp_path / "gate"
     keeper = launch(module=KEEPER)
     server.start(
         1, "sh", "-c", "trap 'echo bye; exit 6' TERM; echo set; sleep 1000 & while :; do wait; done"
     )
-    server.start(2, "sh", "-c", "trap '' TERM; echo set; while :; do sleep 1000; done", slot=2)
+    deaf = f"trap '' TERM; echo set; while [ ! -e {gate} ]; do sleep 0.02; done; kill -9 $$"
+    server.start(2, "sh", "-c", deaf, slot=2)
     server.wait_said(1, "set")
     server.wait_said(2, "set")
     keeper.process.terminate()
     server.wait(lambda: server.syncs[-1].free_slots == [], "no slot is offered")
     server.start(3, "true", slot=3)
+    server.wait(lambda: 3 in server.refused, "the third is refused")
+    gate.touch()
     assert keeper.wait() == 0
     ends = {attempt: (end.kind, end.exit_code) for attempt, end in server.ended.items()}
     assert ends == {1: (EndKind.STOPPED, 6), 2: (EndKind.STOPPED, None)}
-    assert 3 in server.refused
     assert server.left and server.syncs[-1].leaving
     assert server.text_of(1) == "set\nbye\n"
 

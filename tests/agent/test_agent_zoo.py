@@ -112,6 +112,7 @@ def end_all(server: FakeServer, launch: Launch, folder: Path, ending: Callable[[
                 text=True,
             ).stdout,
         )
+        time.sleep(0.05)
     if ending in (finish, cancel):
         for attempt in range(1, len(ZOO) + 1):
             server.end_of(attempt)
