@@ -119,6 +119,14 @@ ROWS = (
         processes=2,
     ),
     Row(
+        "claims",
+        "Which tasks start where is what the rules say when they are read plainly over all tasks: "
+        "in order of sequence, of priority and of age, and within every limit.",
+        ("R5", "R12", "R18", "R26", "R27", "R28", "R29"),
+        "runs of 120 stories",
+        processes=2,
+    ),
+    Row(
         "orphan zoo",
         "When an attempt is over, its processes are gone, however well they hide: twelve nasty "
         "programs, each ended in five ways, and ten seconds later nobody is left.",
@@ -140,6 +148,13 @@ ROWS = (
         "slow connections",
         "Clients that send slowly, or nothing, keep nobody else waiting.",
         ("R40",),
+    ),
+    Row(
+        "spoiled requests",
+        "A request that is spoiled in any byte is answered or cut off in time, never with an error "
+        "of the server, and the server goes on.",
+        ("R8", "R40"),
+        "runs of thousands",
     ),
     Row(
         "gangs and singles",

@@ -1,7 +1,7 @@
 """What is claimed, published and deleted costs the same however many tasks there are (R4, R5).
 
 Counts, not seconds: statements, steps of SQLite's virtual machine, pages read by a connection with
-an empty cache, rows changed. The 300,000 tasks are made by the service, once for all tests.
+an empty cache, rows changed. The 100,000 tasks are made by the service, once for all tests.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from jobtasks.testing.service import SCRIPT, LocalService
 
 from .costs import Cost, cost_of
 
-MANY = 300_000
+MANY = 100_000
 FEW = 1000
 SLOTS = 16
-CALL_MAX = 100_000
+CALL_MAX = 50_000
 SLICE = 2000
 BLOCKED_JOBS = 10_000
 READING_ON = 4
@@ -131,7 +131,7 @@ def block(database: Prepared) -> None:
 @pytest.mark.rule("R5", "R28")
 @pytest.mark.parametrize("name", ["many", "too large", "blocked"])
 def test_a_claim_costs_the_same(costs: dict[tuple[str, str], Cost], name: str) -> None:
-    """Of 16 tasks: among 1,000 and 300,000 waiting ones, among such as do not fit, among 10,000
+    """Of 16 tasks: among 1,000 and 100,000 waiting ones, among such as do not fit, among 10,000
     jobs that do not fit: as many statements, nearly as many steps and pages.
 
     Where some do not fit the job has two lanes, which both follow its turn. Beside many jobs the
@@ -150,7 +150,7 @@ def test_a_claim_costs_the_same(costs: dict[tuple[str, str], Cost], name: str) -
 @pytest.mark.parametrize("name", ["many", "too large"])
 @pytest.mark.parametrize("what", ["publish", "delete"])
 def test_ends_cost_the_same(costs: dict[tuple[str, str], Cost], what: str, name: str) -> None:
-    """A creator's end publishes or deletes 300,000 children by changing a handful of rows.
+    """A creator's end publishes or deletes 100,000 children by changing a handful of rows.
 
     "too large" has two batches, which is two rows more, and one lane.
     """
@@ -186,7 +186,7 @@ def test_dead_children_are_swept_in_slices(tmp_path: Path) -> None:
 
 @pytest.mark.rule("R2")
 def test_slices_of_a_large_create_cost_the_same(tmp_path: Path) -> None:
-    """The first of a job and one after 100,000 others: few statements, as many steps a task."""
+    """The first of a job and one after 50,000 others: few statements, as many steps a task."""
     few = cost_of_slice(prepare(tmp_path / "first.db", []))
     many = cost_of_slice(prepare(tmp_path / "later.db", [(CALL_MAX, {})]))
     assert few.result == many.result == SLICE

@@ -130,7 +130,7 @@ class Mix:
 def test_gangs_and_singles_all_start() -> None:
     """No mix stands still; of all of them together many gangs have gathered."""
     gangs = 0
-    for number in rounds("gangs and singles", small=20, large=200):
+    for number in rounds("gangs and singles", small=8, large=200):
         seed = SEED or str(number)
         print(f"GANG_SEED={seed}")
         mix = Mix(seed)
