@@ -22,6 +22,8 @@ from jobtasks.cli.map import Recipe, write_tasks
 
 COMMAND = [sys.executable, "-m", "jobtasks.cli.main"]
 SECONDS_MAX = 200.0
+FILES = 300
+LINES = 20_000
 NEVER = threading.Event()
 
 
@@ -83,14 +85,14 @@ def run_map(start: Callable[..., subprocess.Popen[bytes]]) -> Map:
 
 
 @pytest.mark.timeout(300)
-def test_the_same_as_gnu_parallel_over_a_thousand_files(run_map: Map, tmp_path: Path) -> None:
+def test_the_same_as_gnu_parallel_over_hundreds_of_files(run_map: Map, tmp_path: Path) -> None:
     """Byte for byte; names with spaces, quotes, newlines, and such that are no UTF-8."""
     if shutil.which("parallel") is None:
         pytest.skip("the Debian package `parallel` is not installed: `make packages`")
     folder = tmp_path / "files"
     folder.mkdir()
     odd = [b"a b", b"it's", b'"', b"new\nline", b"\xff\xfe", b"-n", b"$HOME", b"\\", "ü".encode()]
-    names = [*odd, *(b"%d.bin" % number for number in range(1000 - len(odd)))]
+    names = [*odd, *(b"%d.bin" % number for number in range(FILES - len(odd)))]
     for number, name in enumerate(names):
         (folder / os.fsdecode(name)).write_bytes(hashlib.sha256(name).digest() * (number % 50))
     listed = b"".join(b"files/%b\0" % name for name in sorted(names))
@@ -103,7 +105,7 @@ def test_the_same_as_gnu_parallel_over_a_thousand_files(run_map: Map, tmp_path: 
     )
     code, out, _ = run_map("--keep-order", "-0", "md5sum {}", "-", stdin=listed)
     assert (code, out) == (0, theirs.stdout)
-    assert out.count(b"\n") == 1000
+    assert out.count(b"\n") == FILES
 
 
 def test_both_streams_and_what_failed(run_map: Map, state: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_time_limit_and_memory_are_for_items(run_map: Map) -> None:
     assert (code, out) == (0, b"a\n")
 
 
-def test_where_and_how_commands_run(run_map: Map, tmp_path: Path) -> None:
+def test_where_and_how_commands_run(serving: Any, run_map: Map, tmp_path: Path) -> None:
     """In the caller's directory or another; with a variable that is passed; by another shell."""
     (tmp_path / "a dir").mkdir()
     assert run_map("-k", "pwd; :", "x")[1] == f"{tmp_path}\n".encode()
@@ -249,7 +251,7 @@ def test_with_a_server_that_serves(serving: Any, run_map: Map, state: Path) -> N
 
 
 def test_the_list_is_written_as_it_is_read() -> None:
-    """100,000 lines need no more memory than a thousand."""
+    """20,000 lines need no more memory than a thousand."""
 
     class Sink:
         size = lines = 0
@@ -263,14 +265,14 @@ def test_the_list_is_written_as_it_is_read() -> None:
     recipe = Recipe("md5sum {}", constraints={"max_attempts": 1})
     tracemalloc.start()
     try:
-        items = (f"/some/where/file number {number}" for number in range(100_000))
-        assert write_tasks(sink, recipe, items) == 100_000
+        items = (f"/some/where/file number {number}" for number in range(LINES))
+        assert write_tasks(sink, recipe, items) == LINES
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert sink.lines == 100_000
-    assert peak < 1_000_000, f"{peak} bytes for a list of {sink.size}"
+    assert sink.lines == LINES
+    assert peak < sink.size / 8, f"{peak} bytes for a list of {sink.size}"
     last = json.loads(sink.last)
-    assert last["parameters"] == {"item": "/some/where/file number 99999"}
-    assert last["command"] == ["sh", "-c", "md5sum '/some/where/file number 99999'"]
+    assert last["parameters"] == {"item": f"/some/where/file number {LINES - 1}"}
+    assert last["command"] == ["sh", "-c", f"md5sum '/some/where/file number {LINES - 1}'"]
     assert last["runtime_constraints"] == {"max_attempts": 1}

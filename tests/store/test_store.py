@@ -226,7 +226,7 @@ def test_a_closed_store_answers_unavailable(database: Any, path: Path) -> None:
 
 def test_a_write_beside_the_close_is_answered(database: Any, tmp_path: Path) -> None:
     """Stored or refused: no caller waits for ever."""
-    for number in range(20):
+    for number in range(8):
         answers = answers_beside_a_close(database.open(tmp_path / f"{number}.db"))
         assert {type(answer) for answer in answers} <= {type(None), Unavailable}
 

@@ -60,13 +60,13 @@ def check(served: Served, found: dict[str, Any], lease_seconds: float) -> None:
     assert "Traceback" not in served.errors()
 
 
-@pytest.mark.timeout(seconds(6, 600) + 2 * AFTER_SECONDS)
+@pytest.mark.timeout(seconds(4, 600) + 2 * AFTER_SECONDS)
 @pytest.mark.rule("R33", "R40")
 def test_many_agents_and_clients(start: Start) -> None:
     """All work is done, no agent loses its lease; how long a sync takes is noted."""
     served = start("--no-agent", settings=FULL_SIZE if IS_TORTURE else SETTINGS)
     agents = 1000 if IS_TORTURE else 100
-    found = swarm(served, seconds(6, 600), agents=agents, clients=50, flooders=0)
+    found = swarm(served, seconds(4, 600), agents=agents, clients=50, flooders=0)
     check(served, found, 30.0 if IS_TORTURE else SETTINGS["lease_seconds"])
     assert found["ended"] > found["jobs"] > 0
     note(
@@ -82,15 +82,15 @@ def test_many_agents_and_clients(start: Start) -> None:
     )
 
 
-@pytest.mark.timeout(seconds(4, 60) + 2 * AFTER_SECONDS)
+@pytest.mark.timeout(seconds(3, 60) + 2 * AFTER_SECONDS)
 @pytest.mark.rule("R33", "R40")
 def test_a_flood_of_clients_takes_no_lease(start: Start) -> None:
     """Bulk creates and long lists beyond what the server can do are put off or wait, whole each;
     agents are heard all the same.
     """
     served = start("--no-agent", settings=SETTINGS)
-    flooders = 500 if IS_TORTURE else 25
-    found = swarm(served, seconds(4, 60), agents=20, clients=2, flooders=flooders)
+    flooders = 500 if IS_TORTURE else 15
+    found = swarm(served, seconds(3, 60), agents=20, clients=2, flooders=flooders)
     check(served, found, SETTINGS["lease_seconds"])
     assert found["half_done"] == 0
     note(

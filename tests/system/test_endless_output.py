@@ -86,7 +86,7 @@ def are_over(api: Api, jobs: list[str], gate: Path) -> bool:
     return all(api.get(f"/jobs/{job}")["state"] == "Complete" for job in jobs)
 
 
-@pytest.mark.timeout(seconds(5, 60) * 2 + 180)
+@pytest.mark.timeout(seconds(3, 60) * 2 + 180)
 @pytest.mark.rule("R38", "R40")
 def test_a_node_full_of_endless_output(start: Start, tmp_path: Path) -> None:
     """16 times `yes`, on either stream: the agent keeps its size, caps hold, what is dropped is
@@ -104,14 +104,14 @@ def test_a_node_full_of_endless_output(start: Start, tmp_path: Path) -> None:
     with served.api() as api:
         api.pass_by()
         agent = wait_until("an agent", lambda: agent_of(served.state))
-        alone = rate_of_neighbours(api, seconds(5, 60) / 2)
+        alone = rate_of_neighbours(api, seconds(3, 60) / 2)
         before = memory_kib(agent)
         jobs = [
             api.post("/jobs", {"command": ["sh", "-c", programs[number % 2]]})["uuid"]
             for number in range(POURING)
         ]
         wait_until("all pour", lambda: all(api.tasks(job, state="running") for job in jobs))
-        beside = rate_of_neighbours(api, seconds(5, 60))
+        beside = rate_of_neighbours(api, seconds(3, 60))
         grown = memory_kib(agent) - before
         wait_until("all are over", lambda: are_over(api, jobs, gate))
         attempts = [check_capped(api, job) for job in jobs]

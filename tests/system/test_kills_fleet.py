@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.rounds import LIMIT_SECONDS, note, rounds
+from tests.rounds import IS_TORTURE, LIMIT_SECONDS, note, rounds
 
 from .conftest import QUICK, SCRIPTS, Acted, Api, Play, Served, Start, acting, wait_until
 from .killing import SEED, moments
@@ -113,7 +113,7 @@ def test_kills_of_the_server(start: Start, tmp_path: Path) -> None:
     with nodes_of(campaign.served, tmp_path) as add:
         for number in range(4):
             add(f"node-{number}", slots=2)
-        campaign.run(10, 100, 1000, kill)
+        campaign.run(6, 100, 1000 if IS_TORTURE else 500, kill)
     assert campaign.figures["attempts_lost"] == 0
     assert campaign.figures["processes"] == campaign.figures["tasks"]
 
@@ -121,10 +121,11 @@ def test_kills_of_the_server(start: Start, tmp_path: Path) -> None:
 @pytest.mark.timeout(TIMEOUT_SECONDS)
 @pytest.mark.rule("R3", "R4", "R5", "R6", "R10", "R12", "R36", "R37")
 def test_kills_of_agents_and_keepers(start: Start, tmp_path: Path) -> None:
-    """Twenty nodes: what they lose runs again, and every task is accepted once, in order."""
+    """Many nodes: what they lose runs again, and every task is accepted once, in order."""
     served = start("--no-agent", settings={**QUICK, **LOSSES})
     campaign = Campaign("kills of agents and keepers", served, tmp_path)
     nodes: list[Node] = []
+    count = 20 if IS_TORTURE else 10
 
     def kill() -> None:
         whole = wait_until("whom to kill", lambda: [node for node in nodes if node.is_whole()])
@@ -132,7 +133,7 @@ def test_kills_of_agents_and_keepers(start: Start, tmp_path: Path) -> None:
         campaign.chance.choice([node.kill_agent, node.kill_keeper, node.kill_both])()
 
     with nodes_of(served, tmp_path) as add:
-        nodes += [add(f"node-{number}", slots=1 + number % 2) for number in range(20)]
+        nodes += [add(f"node-{number}", slots=1 + number % 2) for number in range(count)]
         with served.api() as api:
             await_nodes(api, len(nodes))
-        campaign.run(20, 500, 400, kill)
+        campaign.run(12, 500, 400 if IS_TORTURE else 250, kill)

@@ -37,7 +37,7 @@ from .conftest import (
 COMMAND = [sys.executable, "-m", "jobtasks.cli.main"]
 PATIENT = {**QUICK, "lease_seconds": 60.0}
 """Nothing here waits for a lease to run out, and a slow machine must not lose one."""
-BACKUPS = 3
+BACKUPS = 2
 TASKS_OF_JOB = 2 + 30 * 3
 SCRIPT = """#!/usr/bin/env python3
 from jobtasks_sdk import current_task
