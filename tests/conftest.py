@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tests.canary import leaks_in, secrets_of, states_in
+from tests.databases import Cluster, cluster
 from tests.rounds import IS_TORTURE
 
 settings.register_profile("house", deadline=None)
@@ -68,6 +69,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL for all tests of this process that use one and leave it running."""
+    with cluster() as found:
+        yield found
 
 
 @pytest.fixture(scope="session", autouse=True)

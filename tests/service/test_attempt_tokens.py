@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from jobtasks.core.filters import parse_query
 from jobtasks.core.resources import RESOURCES
 from jobtasks.protocol.messages import VERSION, Assignment, EndKind, Join, LogChunks, Sync
 from jobtasks.service import jobs, listing, nodes, tasks
+from jobtasks.store.statements import load_migrations
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.service import ADMIN_TOKEN, AGENT_TOKEN, LocalService
 
@@ -154,8 +156,9 @@ def test_lists_show_an_attempt_its_own_job_only(
 
 def everything(service: LocalService) -> list[Any]:
     """Return every row of every table."""
-    names = service.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    return [service.rows(f"SELECT * FROM {name}") for (name,) in names]
+    scripts = "".join(script for _, script in load_migrations())
+    names = sorted(set(re.findall(r"^CREATE TABLE (\w+)", scripts, re.MULTILINE)))
+    return [sorted(service.rows(f"SELECT * FROM {name}"), key=repr) for name in names]
 
 
 def by_end(service: LocalService, agent: SimulatedAgent, attempt: Assignment) -> None:

@@ -342,6 +342,9 @@ class CountingTx:
     def lock_jobs(self, job_ids: Iterable[int], /) -> None:
         raise AssertionError("a question locks nothing")
 
+    def hint(self, topics: Iterable[str], /) -> None:
+        raise AssertionError("a question wakes nobody")
+
     def text(self, statement: str, values: Mapping[str, Value], /) -> list[tuple[Any, ...]]:
         raise AssertionError("statements of explain have names")
 

@@ -94,6 +94,7 @@ def test_jobs_go_in_slices(service: LocalService, monkeypatch: pytest.MonkeyPatc
     assert counts == [2, 2, 1, 0]
 
 
+@pytest.mark.sqlite_only
 def test_a_look_costs_what_it_finds(service: LocalService, agent: SimulatedAgent) -> None:
     """Neither young jobs nor those whose logs are gone already are looked at again and again."""
     for _ in range(3):

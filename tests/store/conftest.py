@@ -1,4 +1,4 @@
-"""One suite for every database: a second one is a second parameter of `database`."""
+"""One suite for every database: SQLite, PostgreSQL, both as a server's loop works with them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import psycopg
 import pytest
 import uvloop
+from tests.databases import Cluster
 
 from jobtasks.store.base import Store
+from jobtasks.store.postgres import PostgresStore
+from jobtasks.store.serving import Serving
 from jobtasks.store.sqlite import SqliteStore
 
 T = TypeVar("T")
@@ -27,6 +31,8 @@ class Database:
     open: Callable[[Path], Store]
     count: Callable[[Path], int]
     """How many facts (rows of meta) are on disk, as another connection sees them."""
+    opening: Callable[[Path], str]
+    """Lines of a program that open it as `store`."""
 
 
 def count_in_sqlite(path: Path) -> int:
@@ -37,11 +43,11 @@ def count_in_sqlite(path: Path) -> int:
     return int(found)
 
 
-class SqliteUnderLoop(SqliteStore):
+class UnderLoop(Serving):
     """A store that a server's event loop works with, which runs in a thread of its own."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def start_loop(self) -> None:
+        """Begin to work so."""
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever)
         self._loop_thread.start()
@@ -65,17 +71,65 @@ class SqliteUnderLoop(SqliteStore):
         super().close()
 
 
-DATABASES = [
-    Database("sqlite", SqliteStore, count_in_sqlite),
-    Database("sqlite under a loop", SqliteUnderLoop, count_in_sqlite),
-]
+class SqliteUnderLoop(UnderLoop, SqliteStore):
+    """SQLite so."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.start_loop()
 
 
-@pytest.fixture(params=DATABASES, ids=lambda database: str(database.name))
+class PostgresUnderLoop(UnderLoop, PostgresStore):
+    """PostgreSQL so."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.start_loop()
+
+
+def sqlite(name: str, kind: Callable[[Path], Store]) -> Database:
+    """Return a kind of SQLite database."""
+    opening = "from jobtasks.store.sqlite import SqliteStore; store = SqliteStore(Path({path!r}))"
+    return Database(name, kind, count_in_sqlite, lambda path: opening.format(path=str(path)))
+
+
+def postgres_databases(cluster: Cluster, name: str, kind: Callable[[str], Store]) -> Database:
+    """Return a kind of PostgreSQL database: each path stands for one of the cluster."""
+    addresses: dict[Path, str] = {}
+
+    def address(path: Path) -> str:
+        if path not in addresses:
+            addresses[path] = cluster.new_database()
+        return addresses[path]
+
+    opening = "from jobtasks.store.postgres import PostgresStore; store = PostgresStore({0!r})"
+    return Database(
+        name,
+        lambda path: kind(address(path)),
+        lambda path: count_in_postgres(address(path)),
+        lambda path: opening.format(address(path)),
+    )
+
+
+def count_in_postgres(address: str) -> int:
+    """Count with a connection of its own, as another process would."""
+    with psycopg.connect(address) as link:
+        row = link.execute("SELECT count(*) FROM meta").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+DATABASES = ["sqlite", "sqlite under a loop", "postgres", "postgres under a loop"]
+
+
+@pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest) -> Database:
     """Each kind of database in turn."""
-    found: Database = request.param
-    return found
+    name = str(request.param)
+    if name.startswith("sqlite"):
+        return sqlite(name, SqliteUnderLoop if "loop" in name else SqliteStore)
+    cluster = request.getfixturevalue("postgres")
+    return postgres_databases(cluster, name, PostgresUnderLoop if "loop" in name else PostgresStore)
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.databases import Cluster
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.store.base import Store, Tx
+from jobtasks.store.postgres import PostgresStore
 from jobtasks.store.sqlite import SqliteStore
 
 from .conftest import Database
@@ -37,6 +39,25 @@ def empty(path: Path) -> None:
     connection.close()
 
 
+SQLITE = ["sqlite", "sqlite under a loop"]
+"""The tests look at files."""
+
+
+def test_room_of_a_postgresql_database(postgres: Cluster) -> None:
+    """Emptied tables are written anew; the server alone knows what of them is free."""
+    address = postgres.new_database()
+    store = PostgresStore(address)
+    store.write(fill).result(SECONDS)
+    full = store.space()
+    postgres.execute("DELETE FROM meta", address)
+    store.shrink()
+    shrunk = store.space()
+    store.close()
+    assert (full.free_bytes, shrunk.free_bytes) == (0, 0)
+    assert shrunk.bytes < full.bytes - 3 * MIB
+
+
+@pytest.mark.parametrize("database", SQLITE, indirect=True)
 def test_unused_room_is_given_back(database: Database, path: Path) -> None:
     """Removed records leave unused room; shrunk, the file has none, and nothing else is missing."""
     store = database.open(path)
@@ -53,6 +74,7 @@ def test_unused_room_is_given_back(database: Database, path: Path) -> None:
     assert database.count(path) == 5000
 
 
+@pytest.mark.parametrize("database", SQLITE, indirect=True)
 def test_writers_go_on_afterwards(store: Store, path: Path) -> None:
     """Each is answered; without them the log of the shrinking is not left behind either."""
     store.write(fill).result(SECONDS)

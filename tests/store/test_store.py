@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from jobtasks.core.errors import Invalid, Unavailable
@@ -198,7 +199,7 @@ def test_an_insert_of_many_rows_adds_all_or_none(store: Store) -> None:
     """One that cannot be is the error of the whole piece of work."""
     rows = [_task_row(number) for number in range(1000)]
     rows[700] = rows[0]
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
         store.write(lambda tx: tx.add_many("task_add", rows)).result(SECONDS)
     assert store.read(lambda tx: tx.text("SELECT count(*) FROM task", {})) == [(0,)]
 
@@ -253,14 +254,12 @@ def answers_beside_a_close(store: Store) -> list[BaseException | None]:
 VICTIM = """
 import sys, threading
 from pathlib import Path
-from jobtasks.store.sqlite import SqliteStore
-
-store = SqliteStore(Path(sys.argv[1]))
+{opening}
 
 def write(first):
     for number in range(first, 10**9, 4):
         store.write(lambda tx: tx.run("meta_put", key=str(number), value="x")).result()
-        sys.stdout.write(f"{number}\\n")
+        sys.stdout.write(str(number) + "\\n")
         sys.stdout.flush()
 
 for first in range(4):
@@ -274,7 +273,9 @@ threading.Event().wait()
 def test_nothing_answered_is_lost_by_kill_9(database: Any, path: Path) -> None:
     """A process killed in the middle of its writes: each row that it had answered for is there."""
     process = subprocess.Popen(
-        [sys.executable, "-c", VICTIM, str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", VICTIM.format(opening=database.opening(path))],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     answered = [process.stdout.readline() for _ in range(200)]

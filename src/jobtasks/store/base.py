@@ -9,7 +9,7 @@ for. A work function must not keep its Tx.
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
@@ -71,6 +71,13 @@ class Tx(Protocol):
 
         Every method that changes a job's tasks begins with it, so that what it reads of the
         frontier stays true. A database with a single writer has nothing to do.
+        """
+        ...
+
+    def hint(self, topics: Iterable[str], /) -> None:
+        """Have other servers of this database be told, after the commit, whom to wake there.
+
+        Only a hint: it may be lost. A database that one server has for itself has nothing to do.
         """
         ...
 
@@ -142,8 +149,19 @@ class Store(Protocol):
         ...
 
 
+Hinted = Callable[[Collection[str] | None], None]
+"""Is told what another server hinted at; None: hints may have been lost."""
+
+
 class ServedStore(Store, Protocol):
     """A store that an event loop works with."""
+
+    is_shared: bool
+    """Whether other servers may use the database at the same time."""
+
+    def on_hints(self, hinted: Hinted) -> None:
+        """Call `hinted`, in a thread of the store's own, for what other servers hint at."""
+        ...
 
     def submit(self, piece: Piece, /, *, ahead: bool = False) -> None:
         """Do with a piece's work as `write` does, and tell what came of it: the attached loop
@@ -164,7 +182,15 @@ class ServedStore(Store, Protocol):
         ...
 
 
-def waited_for(store: ServedStore, work: Callable[[Tx], T], *, ahead: bool) -> Future[T]:
+class Submits(Protocol):
+    """What takes pieces of work."""
+
+    def submit(self, piece: Piece, /, *, ahead: bool = False) -> None:
+        """See `ServedStore`."""
+        ...
+
+
+def waited_for(store: Submits, work: Callable[[Tx], T], *, ahead: bool) -> Future[T]:
     """Submit `work` and return its future; cancelled before its turn, it is not run."""
     future: Future[T] = Future()
 

@@ -2,16 +2,17 @@
 
 -- level_counters: counters of a sequence that differ from its rows
 WITH counted AS (
-    SELECT t.id >> 32 AS job_id, t.sequence AS sequence, sum(t.state = 0) AS todo,
-        sum(t.state = 1) AS running, sum(t.state = 2) AS done, sum(t.state = 3) AS failed
+    SELECT t.id >> 32 AS job_id, t.sequence AS sequence,
+        count(*) FILTER (WHERE t.state = 0) AS todo, count(*) FILTER (WHERE t.state = 1) AS running,
+        count(*) FILTER (WHERE t.state = 2) AS done, count(*) FILTER (WHERE t.state = 3) AS failed
     FROM task AS t JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
     GROUP BY t.id >> 32, t.sequence
 ), kept AS (
     SELECT job_id, sequence, todo, running, done, failed FROM level
     WHERE todo + running + done + failed > 0
 )
-SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
-UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted);
+SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept) AS c
+UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted) AS k;
 
 -- tally_of_levels: counters of a job that differ from the sum of its sequences
 SELECT y.job_id, y.todo, y.running, y.done, y.failed FROM tally AS y
@@ -32,8 +33,8 @@ WITH counted AS (
     SELECT j.owner_uuid, count(*) AS slots FROM occupancy AS o JOIN job AS j ON j.id = o.job_id
     GROUP BY j.owner_uuid
 ), kept AS (SELECT owner_uuid, slots FROM usage WHERE slots <> 0)
-SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
-UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted);
+SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept) AS c
+UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted) AS k;
 
 -- turn_of_lane: a lane that does not know whose turn it is (R18)
 SELECT l.job_id, l.sequence, l.shape_id, l.priority, l.owner_uuid, l.slots
@@ -44,7 +45,8 @@ WHERE l.live = 1 AND (l.priority, l.owner_uuid, l.slots) <> (j.priority, j.owner
 SELECT a.id, count(e.node_id) FROM attempt AS a JOIN shape AS s ON s.id = a.shape_id
 LEFT JOIN seat AS e ON e.attempt_id = a.id AND e.node_id <> a.node_id
 WHERE a.state < 3
-GROUP BY a.id HAVING count(e.node_id) + 1 <> coalesce(s.needs ->> 'nodes', 1);
+GROUP BY a.id, s.needs
+HAVING count(e.node_id) + 1 <> coalesce(CAST(json_extract(s.needs, '$.nodes') AS INTEGER), 1);
 
 -- seat_without_a_gang: a slot that an attempt that is over still has
 SELECT e.attempt_id, e.node_id FROM seat AS e LEFT JOIN attempt AS a ON a.id = e.attempt_id
@@ -79,10 +81,10 @@ WITH counted AS (
         UNION ALL
         SELECT q.job_id, q.sequence, q.shape_id, 1 FROM requeue AS q
         JOIN tally AS y ON y.job_id = q.job_id WHERE q.due = 1
-    ) GROUP BY job_id, sequence, shape_id
+    ) AS found GROUP BY job_id, sequence, shape_id
 ), kept AS (SELECT job_id, sequence, shape_id, ready FROM lane WHERE ready > 0)
-SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
-UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted);
+SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept) AS c
+UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted) AS k;
 
 -- frontier_of_job: a frontier that is not the lowest open sequence
 SELECT y.job_id, j.state, y.halt, y.frontier
@@ -94,13 +96,13 @@ WHERE y.frontier IS NOT CASE WHEN j.state = 'Running' AND j.managed = 1 AND y.ha
 -- live_lanes: lanes that are live beside the frontier, or not live at it
 SELECT l.job_id, l.sequence, l.shape_id, l.live, y.frontier
 FROM lane AS l LEFT JOIN tally AS y ON y.job_id = l.job_id
-WHERE l.live <> (y.frontier IS NOT NULL AND y.frontier = l.sequence);
+WHERE l.live <> CASE WHEN y.frontier = l.sequence THEN 1 ELSE 0 END;
 
 -- attempt_of_a_running_task: a running task without exactly one open attempt, or another with one
 SELECT t.id, t.state, count(a.id) FROM task AS t
 JOIN job AS j ON j.id = t.id >> 32 AND j.managed = 1
 LEFT JOIN attempt AS a ON a.task_id = t.id AND a.state < 2
-GROUP BY t.id HAVING count(a.id) <> (t.state = 1)
+GROUP BY t.id HAVING count(a.id) <> CASE t.state WHEN 1 THEN 1 ELSE 0 END
 OR (t.state = 1 AND min(a.id) IS NOT t.attempt_id);
 
 -- waiting_task_that_cannot_start: a started task that waits and is not requeued
@@ -123,7 +125,7 @@ JOIN job AS j ON j.id = b.job_id AND j.managed = 1 WHERE t.attempts > 0 OR t.sta
 
 -- slot_given_twice: a slot in which two attempts run; others may wait behind them
 SELECT o.node_id, o.slot, count(*) FROM occupancy AS o JOIN attempt AS a ON a.id = o.attempt_id
-WHERE a.state = 1 OR NOT o.is_first
+WHERE a.state = 1 OR o.is_first = 0
 GROUP BY o.node_id, o.slot HAVING count(*) > 1;
 
 -- memory_given_twice: a node with more reserved than it has (R28)

@@ -30,7 +30,7 @@ ALLOWED = (
     " WHERE a.job_id = {job_id} AND a.state < 3 AND t.state = 1 AND t.success = 1)"
 )
 SUCCESS = (
-    "SELECT CASE WHEN (SELECT managed FROM job WHERE id = {job_id}) THEN {quick}"
+    "SELECT CASE WHEN (SELECT managed FROM job WHERE id = {job_id}) = 1 THEN {quick}"
     " ELSE (SELECT count(*) FROM visible_task WHERE job_id = {job_id} AND success IS {value}) END"
 )
 

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,18 +39,17 @@ class Outcome(NamedTuple):
     problem: BaseException | None
 
 
-class Writer:
+class Writer(ABC):
     """The one connection that writes; it has one group at a time, begun, run and ended.
 
     An error that takes the whole transaction with it is told by `end`, to every piece.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, tx: Tx, directory: Path, pause: Pause
-    ) -> None:
-        self._connection = connection
+    error: type[Exception]
+    """What the database's driver raises."""
+
+    def __init__(self, tx: Tx, pause: Pause) -> None:
         self._tx = tx
-        self._directory = directory
         self._pause = pause
         self.committed: Callable[[float, int], None] = _nobody_counts
         self._outcomes: list[Outcome] = []
@@ -65,12 +65,128 @@ class Writer:
         return bool(self._lost) or self._is_undone or len(self._outcomes) >= GROUP_MAX
 
     def begin(self, *, wait: bool) -> bool:
-        """Begin a group; return False when others have the database, and it is not to `wait`.
-
-        After a pause it must wait: whether there is room again is asked of the disk.
-        """
+        """Begin a group; return False when others have the database, and it is not to `wait`."""
         self._outcomes, self._lost, self._is_undone = [], "", False
         self._failures = self._pause.failures
+        try:
+            return self._begin(wait=wait)
+        except self.error as error:
+            self._lost = said(error)
+            return True
+
+    def run(self, piece: Piece) -> None:
+        """Run one piece, unless nobody waits for it any more."""
+        if piece.is_withdrawn:
+            return
+        result, problem = None, None
+        if not self._lost:
+            try:
+                result, problem = self._run(piece.work)
+            except self.error as error:
+                self._lost = said(error)
+        self._outcomes.append(Outcome(piece, result, problem))
+
+    def end(self) -> list[Outcome]:
+        """Commit the group, or roll it back as a whole; return what to tell."""
+        if self._is_undone:
+            return self._outcomes
+        if not self._lost:
+            began = time.perf_counter()
+            try:
+                self._commit()
+            except self.error as error:
+                self._lost = said(error)
+            else:
+                if self._failures == self._pause.failures:
+                    self._pause.end()
+                self.committed(time.perf_counter() - began, len(self._outcomes))
+                return self._outcomes
+        self._pause.fail(self._lost)
+        self._give_up()
+        refusal = Unavailable(f"The database cannot be written: {self._lost}")
+        return [Outcome(outcome.piece, None, refusal) for outcome in self._outcomes]
+
+    def _run(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
+        """Run work so that its failure undoes nothing else of the group.
+
+        The first needs no savepoint for that: when it fails the group ends with it. Below a
+        savepoint SQLite copies every page before it changes it, which costs a lone piece more than
+        its statements. An error that ends the transaction ends the whole group.
+        """
+        is_first = not self._outcomes
+        if not is_first:
+            self._save()
+        result: Any = None
+        problem: BaseException | None = None
+        try:
+            result = work(self._tx)
+        except BaseException as error:
+            problem = self._problem(error)
+            self._undo(is_first=is_first)
+        if not is_first:
+            self._release()
+        else:
+            self._is_undone = problem is not None
+        return result, problem
+
+    def _problem(self, error: BaseException) -> BaseException:
+        """Return what the caller of a failed piece is told; what is our mistake is logged."""
+        if isinstance(error, self.error) and self._is_about_storage(error):
+            if not self._is_in_transaction():
+                raise error
+            self._pause.fail(said(error))
+            return Unavailable(f"The database cannot be written: {said(error)}")
+        if not isinstance(error, JobTasksError):
+            logger.error("a write failed and was rolled back", exc_info=error)
+        return error
+
+    @abstractmethod
+    def _begin(self, *, wait: bool) -> bool:
+        """Begin a transaction, as `begin` says, or say in `_lost` why there is none."""
+
+    @abstractmethod
+    def _commit(self) -> None:
+        """Put the transaction on disk; what it raises says that nothing of it is there."""
+
+    @abstractmethod
+    def _give_up(self) -> None:
+        """End the transaction that nothing will be stored of, if it is there; raise nothing."""
+
+    @abstractmethod
+    def _save(self) -> None:
+        """Set the savepoint of a piece."""
+
+    @abstractmethod
+    def _undo(self, *, is_first: bool) -> None:
+        """Go back to the savepoint; of the first piece, end the transaction."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Forget the savepoint."""
+
+    @abstractmethod
+    def _is_about_storage(self, error: Exception) -> bool:
+        """Return whether the database is at fault, not the statement."""
+
+    @abstractmethod
+    def _is_in_transaction(self) -> bool:
+        """Return whether the transaction can go on."""
+
+
+class SqliteWriter(Writer):
+    """The writer of a SQLite file in `directory`."""
+
+    error = sqlite3.Error
+
+    def __init__(
+        self, connection: sqlite3.Connection, tx: Tx, directory: Path, pause: Pause
+    ) -> None:
+        super().__init__(tx, pause)
+        self._connection = connection
+        self._directory = directory
+
+    def _begin(self, *, wait: bool) -> bool:
+        """After a pause it must wait: whether there is room again is asked of the disk."""
         if self._pause.reason:
             if not wait:
                 return False
@@ -88,77 +204,37 @@ class Writer:
                 if is_busy and time.monotonic() < until:
                     time.sleep(BUSY_PAUSE_SECONDS)
                     continue
-                self._lost = str(error)
+                raise
             return True
 
-    def run(self, piece: Piece) -> None:
-        """Run one piece, unless nobody waits for it any more."""
-        if piece.is_withdrawn:
-            return
-        result, problem = None, None
-        if not self._lost:
-            try:
-                result, problem = self._run(piece.work)
-            except sqlite3.Error as error:
-                self._lost = str(error)
-        self._outcomes.append(Outcome(piece, result, problem))
+    def _commit(self) -> None:
+        self._connection.execute("COMMIT")
 
-    def end(self) -> list[Outcome]:
-        """Commit the group, or roll it back as a whole; return what to tell."""
-        if self._is_undone:
-            return self._outcomes
-        if not self._lost:
-            began = time.perf_counter()
-            try:
-                self._connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._lost = str(error)
-            else:
-                if self._failures == self._pause.failures:
-                    self._pause.end()
-                self.committed(time.perf_counter() - began, len(self._outcomes))
-                return self._outcomes
-        self._pause.fail(self._lost)
+    def _give_up(self) -> None:
         if self._connection.in_transaction:
             # When this fails, too, the next group's begin fails and comes here again.
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-        refusal = Unavailable(f"The database cannot be written: {self._lost}")
-        return [Outcome(outcome.piece, None, refusal) for outcome in self._outcomes]
 
-    def _run(self, work: Callable[[Tx], Any]) -> tuple[Any, BaseException | None]:
-        """Run work so that its failure undoes nothing else of the group.
+    def _save(self) -> None:
+        self._connection.execute("SAVEPOINT piece")
 
-        The first needs no savepoint for that: when it fails the group ends with it. Below a
-        savepoint SQLite copies every page before it changes it, which costs a lone piece more than
-        its statements. An error that ends the transaction ends the whole group.
-        """
-        is_first = not self._outcomes
-        if not is_first:
-            self._connection.execute("SAVEPOINT piece")
-        result: Any = None
-        problem: BaseException | None = None
-        try:
-            result = work(self._tx)
-        except BaseException as error:
-            problem = self._problem(error)
-            self._connection.execute("ROLLBACK" if is_first else "ROLLBACK TO piece")
-        if not is_first:
-            self._connection.execute("RELEASE piece")
-        else:
-            self._is_undone = problem is not None
-        return result, problem
+    def _undo(self, *, is_first: bool) -> None:
+        self._connection.execute("ROLLBACK" if is_first else "ROLLBACK TO piece")
 
-    def _problem(self, error: BaseException) -> BaseException:
-        """Return what the caller of a failed piece is told; what is our mistake is logged."""
-        if isinstance(error, sqlite3.Error) and is_about_storage(error):
-            if not self._connection.in_transaction:
-                raise error
-            self._pause.fail(str(error))
-            return Unavailable(f"The database cannot be written: {error}")
-        if not isinstance(error, JobTasksError):
-            logger.error("a write failed and was rolled back", exc_info=error)
-        return error
+    def _release(self) -> None:
+        self._connection.execute("RELEASE piece")
+
+    def _is_about_storage(self, error: Exception) -> bool:
+        return isinstance(error, sqlite3.Error) and is_about_storage(error)
+
+    def _is_in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+
+def said(error: Exception) -> str:
+    """Return what a database says of an error, in one line."""
+    return " ".join(str(error).split())
 
 
 def write_group(writer: Writer, lines: Lines[Piece], first: Piece) -> list[Outcome]:

@@ -89,15 +89,23 @@ class _Values:
 
     bound: dict[str, Value] = field(default_factory=dict)
 
-    def bind(self, value: Value) -> str:
-        """Return the placeholder of `value`."""
-        name = f"v{len(self.bound)}"
+    def bind(self, value: Value, kind: str = "v") -> str:
+        """Return the placeholder of `value`; its name begins with `kind`."""
+        name = f"{kind}{len(self.bound)}"
         self.bound[name] = int(value) if isinstance(value, bool) else value
         return f":{name}"
 
-    def bind_all(self, values: tuple[Any, ...]) -> str:
-        """Return a subquery that yields `values`: one placeholder, however many there are."""
-        return f"(SELECT value FROM json_each({self.bind(msgspec.json.encode(values).decode())}))"
+    def bind_all(self, values: tuple[Any, ...], kind: str = "") -> str:
+        """Return a subquery that yields `values`: one placeholder, however many there are.
+
+        Its name tells what they are, which matters to PostgreSQL: texts, ids, or numbers of any
+        kind.
+        """
+        if not kind:
+            kind = "t" if any(isinstance(item, str) for item in values) else "v"
+            kind = "n" if any(isinstance(item, float) for item in values) else kind
+        listed = msgspec.json.encode(values).decode()
+        return f"(SELECT value FROM json_each({self.bind(listed, kind)}))"
 
 
 def named_job(query: Query) -> str | None:
@@ -134,9 +142,10 @@ def page_statement(query: Query, scope: Scope) -> Statement:
     where = _where(query, scope, values)
     limit, offset = values.bind(query.limit), values.bind(query.offset)
     groups = _distinct_columns(query)
-    chosen = f"min(id) AS id FROM {query.resource.view}{where} GROUP BY {', '.join(groups)}"
-    if not groups:
-        chosen = f"id FROM {query.resource.view}{where}"
+    if groups:
+        firsts = f"SELECT min(id) FROM {query.resource.view}{where} GROUP BY {', '.join(groups)}"
+        where = f" WHERE id IN ({firsts})"
+    chosen = f"id FROM {query.resource.view}{where}"
     order = _order_by(query, one_job=scope.job_id is not None)
     return Statement(f"SELECT {chosen}{order} LIMIT {limit} OFFSET {offset}", values.bound)
 
@@ -151,7 +160,7 @@ def count_statement(query: Query, scope: Scope) -> Statement:
     groups = _distinct_columns(query)
     rows = f"{query.resource.view}{where}"
     if groups:
-        rows = f"(SELECT 1 FROM {rows} GROUP BY {', '.join(groups)})"
+        rows = f"(SELECT 1 FROM {rows} GROUP BY {', '.join(groups)}) AS chosen"
     return Statement(f"SELECT count(*) FROM {rows}", values.bound)
 
 
@@ -172,7 +181,7 @@ def rows_statement(query: Query, ids: list[int]) -> Statement:
     chosen = values.bind_all(tuple(ids))
     sql = f"SELECT {columns} FROM {query.resource.view} WHERE id IN {chosen}"
     if query.resource.name == "logs":
-        sql += f" AND event_id IN (SELECT value >> {PLACE_BITS} FROM json_each(:v0))"
+        sql += f" AND event_id IN {values.bind_all(tuple({row >> PLACE_BITS for row in ids}))}"
     return Statement(sql, values.bound)
 
 
@@ -207,10 +216,10 @@ def reuse_statement(
     order = "ORDER BY state DESC, created_at, id"
     found = (
         "SELECT id, uuid, state, output, output_truncated, created_at"
-        f" FROM counted_job{where or ' WHERE 1'} AND {fixed} {order} LIMIT {values.bind(limit)}"
+        f" FROM counted_job{where or ' WHERE 1 = 1'} AND {fixed} {order} LIMIT {values.bind(limit)}"
     )
     same = "CASE WHEN output IS NOT NULL THEN min(id) OVER (PARTITION BY output) END"
-    sql = f"SELECT uuid, state, {same}, output_truncated FROM ({found}) {order}"
+    sql = f"SELECT uuid, state, {same}, output_truncated FROM ({found}) AS found {order}"
     return Statement(sql, values.bound)
 
 
@@ -368,13 +377,14 @@ def _json_equal(wanted: tuple[Any, ...], values: _Values) -> str:
     if texts:
         tests.append(f"type = 'text' AND atom IN {values.bind_all(texts)}")
     if numbers:
-        tests.append(f"type IN ('integer', 'real') AND atom IN {values.bind_all(numbers)}")
+        tests.append(f"type IN ('integer', 'real') AND atom IN {values.bind_all(numbers, 'n')}")
     return " OR ".join(tests)
 
 
 def _json_compared(term: Term, values: _Values) -> str:
-    types = "'text'" if isinstance(term.operand, str) else "'integer', 'real'"
-    return f"type IN ({types}) AND atom {term.operator} {values.bind(term.operand)}"
+    is_text = isinstance(term.operand, str)
+    types, kind = ("'text'", "v") if is_text else ("'integer', 'real'", "n")
+    return f"type IN ({types}) AND atom {term.operator} {values.bind(term.operand, kind)}"
 
 
 def _json_contains(term: Term, values: _Values) -> str:

@@ -16,17 +16,17 @@ WHERE a.id > :newest ORDER BY a.id;
 
 -- limits_broken: jobs, nodes and slots with more that occupies them than there may be
 SELECT 'max_nodes', j.uuid FROM occupancy AS o JOIN job AS j ON j.id = o.job_id GROUP BY j.id
-HAVING count(DISTINCT o.node_id) > json_extract(j.runtime_constraints, '$.max_nodes')
+HAVING count(DISTINCT o.node_id) > CAST(json_extract(j.runtime_constraints, '$.max_nodes') AS INTEGER)
 UNION ALL
 SELECT 'max_tasks_per_node', j.uuid FROM occupancy AS o JOIN job AS j ON j.id = o.job_id
 GROUP BY j.id, o.node_id
-HAVING count(*) > json_extract(j.runtime_constraints, '$.max_tasks_per_node')
+HAVING count(*) > CAST(json_extract(j.runtime_constraints, '$.max_tasks_per_node') AS INTEGER)
 UNION ALL
 SELECT 'memory', n.lasting_id FROM occupancy AS o JOIN node AS n ON n.id = o.node_id
 GROUP BY n.id HAVING sum(o.memory_kib) > n.memory_kib
 UNION ALL
 SELECT 'slot', n.lasting_id FROM occupancy AS o JOIN node AS n ON n.id = o.node_id
-JOIN attempt AS a ON a.id = o.attempt_id WHERE a.state = 1 OR NOT o.is_first
+JOIN attempt AS a ON a.id = o.attempt_id WHERE a.state = 1 OR o.is_first = 0
 GROUP BY n.id, o.slot HAVING count(*) > 1;
 
 -- complete_tasks: what was accepted, and of whom

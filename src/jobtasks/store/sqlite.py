@@ -8,33 +8,31 @@ ahead (store/lines.py). Who runs the groups: store/drivers.py.
 from __future__ import annotations
 
 import logging
-import re
 import sqlite3
 import threading
 import time
-from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobtasks.core.errors import Unavailable
-from jobtasks.store.base import Piece, StoreSpace, Tx, Value, Values, waited_for
-from jobtasks.store.drivers import Driver, LoopDriver, ThreadDriver
-from jobtasks.store.groups import BUSY_SECONDS, Writer
+from jobtasks.store.base import StoreSpace, Tx, Value, Values
+from jobtasks.store.groups import BUSY_SECONDS, SqliteWriter
 from jobtasks.store.pause import Pause, is_about_storage
-from jobtasks.store.statements import load_migrations, load_statements
+from jobtasks.store.serving import Serving
+from jobtasks.store.statements import (
+    ROWS_PER_STATEMENT,
+    load_migrations,
+    load_statements,
+    of_many_rows,
+)
 
 T = TypeVar("T")
 AHEAD_BYTES_MAX = 64 * 1024 * 1024
 """To what the write-ahead log is cut when it begins anew; one large write may make it longer."""
 CHECKPOINT_PAGES = 4096
 """So many pages (16 MiB) ahead are written back together: most have changed many times by then."""
-ROWS_PER_STATEMENT = 400
-"""Rows that one insert of many adds; of 9 columns, far from the 32,766 values it takes."""
-ONE_ROW = re.compile(r"VALUES (\([?, ]+\))$")
 WRITER_CACHE_KIB = 16 * 1024
 READER_CACHE_KIB = 8 * 1024
 """Each reading thread has a connection, so a cache, of its own; what it lacks, the kernel has."""
@@ -43,14 +41,6 @@ CHECKPOINT_SECONDS = 0.1
 """Between two tries to empty it at once; writers that never pause do so by and by."""
 
 logger = logging.getLogger(__name__)
-
-
-@cache
-def of_many_rows(sql: str) -> str:
-    """Return an insert of one row, given by position, as one of `ROWS_PER_STATEMENT` rows."""
-    row = ONE_ROW.search(sql)
-    assert row is not None, f"no insert of one row by position: {sql}"
-    return sql + f", {row[1]}" * (ROWS_PER_STATEMENT - 1)
 
 
 class SqliteTx:
@@ -107,12 +97,15 @@ class SqliteTx:
     def lock_jobs(self, job_ids: Iterable[int], /) -> None:
         """Do nothing: the one writer holds the whole database."""
 
+    def hint(self, topics: Iterable[str], /) -> None:
+        """Do nothing: no other server uses the database."""
+
     def text(self, statement: str, values: Mapping[str, Value], /) -> list[tuple[Any, ...]]:
         """Run a reading statement composed by the store package itself."""
         return self._execute(statement, values).fetchall()
 
 
-class SqliteStore:
+class SqliteStore(Serving):
     """A SQLite database file (see `Store`); `prepare` brings its schema up to date."""
 
     def __init__(
@@ -128,55 +121,12 @@ class SqliteStore:
         except BaseException:
             self._connection.close()
             raise
-        tx = SqliteTx(self._connection)
-        self._writer = Writer(self._connection, tx, path.parent, self.pause)
+        self._writer = SqliteWriter(
+            self._connection, SqliteTx(self._connection), path.parent, self.pause
+        )
+        super().__init__(self._writer)
         self._readers = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._closed = False
-        self._accepting = threading.Lock()
-        self._driver: Driver = ThreadDriver(self._writer)
-        self._between_drivers: list[tuple[Piece, bool]] | None = None
-        """What comes while one driver finishes and the next is not there yet; None: it is."""
-
-    def count_commits(self, committed: Callable[[float, int], None]) -> None:
-        """Call `committed` after every commit."""
-        self._writer.committed = committed
-
-    def submit(self, piece: Piece, /, *, ahead: bool = False) -> None:
-        """Run a piece in a savepoint of the next group; tell when the group is on disk."""
-        with self._accepting:
-            if not self._closed:
-                if self._between_drivers is None:
-                    self._driver.put(piece, ahead=ahead)
-                else:
-                    self._between_drivers.append((piece, ahead))
-                return
-        piece.tell(None, Unavailable("The server is ending."))
-
-    def write(self, work: Callable[[Tx], T], /, *, ahead: bool = False) -> Future[T]:
-        """Do the same for who waits in a thread."""
-        return waited_for(self, work, ahead=ahead)
-
-    def attach(self, loop: AbstractEventLoop) -> None:
-        """Have this loop, whose thread calls, run brief pieces and tell all outcomes."""
-        self._hand_over(partial(LoopDriver, self._writer, loop))
-
-    def detach(self) -> None:
-        """Have a thread do all of it again; called in the loop's thread."""
-        self._hand_over(partial(ThreadDriver, self._writer))
-
-    def _hand_over(self, make: Callable[[], Driver]) -> None:
-        with self._accepting:
-            if self._closed:
-                return
-            self._between_drivers = []
-        # Not with the lock: what the driver finishes may submit more.
-        self._driver.close()
-        with self._accepting:
-            self._driver = make()
-            for piece, ahead in self._between_drivers:
-                self._driver.put(piece, ahead=ahead)
-            self._between_drivers = None
 
     def read(self, work: Callable[[Tx], T], /) -> T:
         """Run `work` on a snapshot in the calling thread."""
@@ -222,10 +172,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """Finish what was accepted and close the database."""
-        with self._accepting:
-            was_closed, self._closed = self._closed, True
-        if not was_closed:
-            self._driver.close()
+        super().close()
         for connection in [*self._connections, self._connection]:
             connection.close()
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
+ROWS_PER_STATEMENT = 400
+"""Rows that one insert of many adds; of 9 columns, far from the 32,766 values that SQLite takes."""
+ONE_ROW = re.compile(r"VALUES (\([?%s, ]+\))$")
 HEADER = re.compile(r"^-- (\w+): (.+)$")
 
 
@@ -21,10 +25,13 @@ class Statement(NamedTuple):
 
 
 @cache
-def load_statements() -> dict[str, Statement]:
-    """Return every statement by name; two of one name are an error."""
+def load_statements(dialect: str = "") -> dict[str, Statement]:
+    """Return every statement by name; two of one name are an error.
+
+    `dialect` "postgres": those alone that have a second form for PostgreSQL.
+    """
     found: dict[str, Statement] = {}
-    for file in sorted(files("jobtasks.store").joinpath("queries").iterdir(), key=str):
+    for file in _scripts("queries", dialect):
         for name, statement in parse_statements(file.read_text(encoding="utf-8")):
             if name in found:
                 raise ValueError(f"two statements are named {name}")
@@ -48,11 +55,24 @@ def parse_statements(text: str) -> list[tuple[str, Statement]]:
 
 
 @cache
-def load_migrations() -> list[tuple[int, str]]:
-    """Return (number, script) of every migration, in order."""
-    folder = files("jobtasks.store").joinpath("migrations")
-    scripts = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+def load_migrations(dialect: str = "") -> list[tuple[int, str]]:
+    """Return (number, script) of every migration, in order; `dialect` as `load_statements`."""
     return [
-        (int(name.split("_")[0]), folder.joinpath(name).read_text(encoding="utf-8"))
-        for name in scripts
+        (int(file.name.split("_")[0]), file.read_text(encoding="utf-8"))
+        for file in _scripts("migrations", dialect)
     ]
+
+
+def _scripts(*folders: str) -> list[Traversable]:
+    """Return the SQL files of a folder of this package, by name."""
+    folder = files("jobtasks.store").joinpath(*filter(None, folders))
+    found = [file for file in folder.iterdir() if file.name.endswith(".sql")]
+    return sorted(found, key=lambda file: file.name)
+
+
+@cache
+def of_many_rows(sql: str) -> str:
+    """Return an insert of one row, given by position, as one of `ROWS_PER_STATEMENT` rows."""
+    row = ONE_ROW.search(sql)
+    assert row is not None, f"no insert of one row by position: {sql}"
+    return sql + f", {row[1]}" * (ROWS_PER_STATEMENT - 1)

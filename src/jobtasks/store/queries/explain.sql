@@ -44,19 +44,19 @@ WHERE q.task_id = :task_id;
 
 -- explain_holders: some tasks that hold a sequence of a job, a few of each kind
 SELECT * FROM (
-    SELECT t.uuid, 'running', NULL
+    SELECT t.uuid, 'running', CAST(NULL AS INTEGER)
     FROM attempt AS a INDEXED BY attempt_job_live JOIN task AS t ON t.id = a.task_id
     WHERE a.job_id = :job_id AND a.state < 3 AND t.sequence = :sequence AND t.state = 1
     ORDER BY t.id LIMIT :limit
-)
+) AS running
 UNION ALL
 SELECT * FROM (
-    SELECT t.uuid, 'failed', NULL
+    SELECT t.uuid, 'failed', CAST(NULL AS INTEGER)
     FROM task AS t INDEXED BY task_unwell JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
     WHERE t.id >> 32 = :job_id AND t.state = 3 AND (t.state = 3 OR t.failed_count > 0)
     AND t.sequence = :sequence
     ORDER BY t.id LIMIT :limit
-)
+) AS failed
 UNION ALL
 SELECT * FROM (
     SELECT t.uuid, CASE WHEN q.not_before > :now THEN 'delayed' ELSE 'waiting' END,
@@ -65,25 +65,25 @@ SELECT * FROM (
     WHERE q.task_id BETWEEN :job_id << 32 AND (:job_id << 32) + 4294967295
     AND q.sequence = :sequence
     ORDER BY q.task_id LIMIT :limit
-)
+) AS requeued
 UNION ALL
 SELECT * FROM (
-    SELECT t.uuid, 'child', NULL
+    SELECT t.uuid, 'child', CAST(NULL AS INTEGER)
     FROM attempt AS a INDEXED BY attempt_job_live
     CROSS JOIN batch AS b INDEXED BY batch_latent
         ON b.creator_attempt_id = a.id AND b.state = 0 AND b.sequence = :sequence
     CROSS JOIN task AS t INDEXED BY task_batch ON t.batch_id = b.id
     WHERE a.job_id = :job_id AND a.state < 3
     LIMIT :limit
-)
+) AS children
 UNION ALL
 SELECT * FROM (
-    SELECT t.uuid, 'waiting', NULL
+    SELECT t.uuid, 'waiting', CAST(NULL AS INTEGER)
     FROM batch AS b INDEXED BY batch_head
     CROSS JOIN task AS t INDEXED BY task_batch ON t.batch_id = b.id AND t.id >= b.head
     WHERE b.job_id = :job_id AND b.sequence = :sequence AND b.state = 1 AND b.ready > 0
     LIMIT :limit
-);
+) AS fresh;
 
 -- explain_lanes: what is ready in a sequence of a job by needs, the most first, and how much in all
 SELECT l.shape_id, s.needs, l.ready, sum(l.ready) OVER ()
@@ -97,7 +97,7 @@ SELECT due, shape_id, avoid, count(*), min(not_before), max(avoid_until) FROM (
     FROM requeue
     WHERE task_id BETWEEN :job_id << 32 AND (:job_id << 32) + 4294967295 AND sequence = :sequence
     LIMIT :limit
-)
+) AS waiting
 GROUP BY due, shape_id, avoid;
 
 -- explain_children: tasks of a sequence that wait for their creator

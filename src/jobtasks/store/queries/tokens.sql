@@ -1,5 +1,5 @@
 -- token_by_hash: who a token speaks for, unless it was revoked
-SELECT t.uuid, CASE WHEN t.role = 'agent' THEN 'agent' WHEN u.is_admin THEN 'admin' ELSE 'user' END,
+SELECT t.uuid, CASE WHEN t.role = 'agent' THEN 'agent' WHEN u.is_admin = 1 THEN 'admin' ELSE 'user' END,
     t.user_uuid, u.is_active, t.scopes, t.expires_at, t.last_used_at
 FROM token AS t
 JOIN user AS u ON u.uuid = t.user_uuid
@@ -31,7 +31,7 @@ INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING
 
 -- manager_take: a manager takes over; its term is higher than any before
 INSERT INTO manager (id, term, holder, held_until) VALUES (1, 1, :holder, :held_until)
-ON CONFLICT (id) DO UPDATE SET term = term + 1, holder = excluded.holder, held_until = excluded.held_until
+ON CONFLICT (id) DO UPDATE SET term = manager.term + 1, holder = excluded.holder, held_until = excluded.held_until
 RETURNING term;
 
 -- manager_renew: the manager goes on, if its term is still the highest

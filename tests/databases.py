@@ -1,0 +1,155 @@
+"""A PostgreSQL of the tests' own: directory, socket and user are its own."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from jobtasks.store.postgres import PostgresStore
+
+USER = "postgres"
+"""Who runs it when root runs the tests: it refuses root."""
+START_SECONDS = 60
+OPTIONS = (
+    # Processes are killed here, machines are not.
+    "fsync=off",
+    "listen_addresses=",
+    "max_connections=200",
+    "shared_buffers=64MB",
+    "autovacuum_naptime=10s",
+    "log_min_messages=fatal",
+)
+NAMES = itertools.count()
+
+
+def programs() -> Path | None:
+    """Return where the newest PostgreSQL of this machine has its programs."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=version_of)
+    if found:
+        return found[-1].parent
+    postgres = shutil.which("postgres")
+    return Path(postgres).parent if postgres else None
+
+
+def version_of(path: Path) -> int:
+    """Return the version that Debian's directory names."""
+    return int(path.parent.parent.name)
+
+
+class Cluster:
+    """A server with its databases; skips the test where there is no PostgreSQL."""
+
+    def __init__(self, *options: str) -> None:
+        found = programs()
+        if found is None:
+            pytest.skip("PostgreSQL is not installed: Debian's package is postgresql")
+        self._programs = found
+        # Not below pytest's: another user must get there, and a socket's name is short.
+        self.directory = Path(tempfile.mkdtemp(prefix="jobtasks-pg-"))
+        self._options = (*OPTIONS, *options, f"unix_socket_directories={self.directory}")
+        if os.geteuid() == 0:
+            os.chown(self.directory, pwd.getpwnam(USER).pw_uid, -1)
+        data = str(self.directory / "data")
+        self._run("initdb", "-D", data, "-A", "trust", "-U", USER, "-E", "UTF8", "--no-sync")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts."""
+        options = " ".join(f"-c {option}" for option in self._options)
+        log = str(self.directory / "log")
+        self._control("start", "-w", "-t", str(START_SECONDS), "-l", log, "-o", options)
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it, as if it had crashed unless told otherwise."""
+        self._control("stop", "-w", "-m", mode)
+
+    def close(self) -> None:
+        """Stop it and remove what it has."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.stop()
+        shutil.rmtree(self.directory)
+
+    def address(self, database: str = "postgres") -> str:
+        """Return the address of a database."""
+        return f"postgresql://{USER}@/{database}?host={self.directory}"
+
+    def execute(self, statement: str, address: str = "") -> list[tuple[Any, ...]]:
+        """Run a statement from beside; return its rows."""
+        with psycopg.connect(address or self.address(), autocommit=True) as link:
+            cursor = link.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def new_database(self) -> str:
+        """Return the address of an empty database with the schema."""
+        name = f"test_{next(NAMES)}"
+        template = self._template()
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        return self.address(name)
+
+    def _template(self) -> str:
+        if not self.execute("SELECT 1 FROM pg_database WHERE datname = 'empty'"):
+            self.execute("CREATE DATABASE empty TEMPLATE template0")
+            PostgresStore(self.address("empty")).close()
+        return "empty"
+
+    def _control(self, *words: str) -> None:
+        self._run("pg_ctl", "-D", str(self.directory / "data"), *words)
+
+    def _run(self, program: str, *words: str) -> None:
+        command = [str(self._programs / program), *words]
+        if os.geteuid() == 0:
+            groups = ["--clear-groups", "--no-new-privs"]
+            command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", *groups, *command]
+        # What pg_ctl starts would keep a pipe open for ever.
+        with (self.directory / "said").open("wb") as said:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/", check=False
+            )
+        assert done.returncode == 0, (self.directory / "said").read_text()
+
+
+@contextlib.contextmanager
+def cluster(*options: str) -> Iterator[Cluster]:
+    """A server for as long as it is needed."""
+    found = Cluster(*options)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def empty(address: str) -> None:
+    """Make a database as it was when it was new: quicker than another one."""
+    with psycopg.connect(address, autocommit=True) as link:
+        link.execute(EMPTY)
+
+
+EMPTY = """
+DO $$
+DECLARE
+    found RECORD;
+BEGIN
+    FOR found IN SELECT tablename FROM pg_tables
+        WHERE schemaname = 'public' AND tablename NOT IN ('schema_version', 'counter')
+    LOOP
+        EXECUTE format('DELETE FROM %I', found.tablename);
+    END LOOP;
+    FOR found IN SELECT sequencename FROM pg_sequences WHERE schemaname = 'public'
+        AND last_value IS NOT NULL
+    LOOP
+        EXECUTE format('ALTER SEQUENCE %I RESTART', found.sequencename);
+    END LOOP;
+    UPDATE counter SET seq = 0 WHERE seq <> 0;
+END $$
+"""
