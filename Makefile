@@ -8,7 +8,7 @@ WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 AXE     = tests/web/node_modules/axe-core/axe.min.js
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
-.PHONY: help setup packages run test check tests lock bench bench-peers torture vm clean
+.PHONY: help setup packages run test check tests lock bench bench-peers torture vm pictures clean
 
 help: ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -64,6 +64,9 @@ bench-peers: setup ## measure beside other systems, which it installs into .peer
 
 torture: setup packages ## try every promise for MINUTES (2), or the one that ROW names: docs/explanation/promises.md
 	@$(BIN)/python -m tests.torture --minutes $${MINUTES:-2} $${ROW:+--row "$$ROW"}
+
+pictures: setup packages ## take the pictures of the pages in docs/images anew
+	@$(BIN)/python -m tests.web.pictures
 
 vm: setup ## the memory controller, in a virtual machine of its own: see tests/vm/README.md
 	@$(BIN)/python tests/vm/machine.py

@@ -62,7 +62,7 @@ class LiveServer:
     def __init__(self, directory: Path, settings: Settings, pages: Pages = lambda edge: ()) -> None:
         self.pages = pages
         self.log_dir = directory / "logs"
-        self.log_dir.mkdir()
+        self.log_dir.mkdir(exist_ok=True)
         self.store = SqliteStore(directory / "jobtasks.db")
         self.settings = settings
         self.listener = socket.create_server(("127.0.0.1", 0))
