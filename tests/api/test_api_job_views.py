@@ -112,3 +112,43 @@ def test_who_created_whom(api: Api) -> None:
         assert api.http.get(f"{JOBS}/{other}/tree", params=query).status_code == 404
     for wrong in ({"sequence": 1}, {"task": seed["uuid"], "sequence": "x"}):
         assert api.http.get(f"{JOBS}/{job}/tree", params=wrong).status_code == 422
+
+
+@pytest.mark.rule("R13")
+def test_a_timeline(api: Api) -> None:
+    """Bars as the page describes them; parts of it; what cannot be asked for."""
+    job, node, attempts = grown(api, 2)
+    node.end(attempts[0].attempt, 3)
+    path = f"jobs/{job}/timeline"
+    found = api.get(path)
+    assert (found["is_behind"], found["attempts_read"], found["cells"]) == (False, 3, None)
+    assert found["from"] == found["first_at"] <= found["last_at"] <= found["now"]
+    assert found["rows"][0] == {
+        "node": found["rows"][0]["node"],
+        "hostname": "testnode",
+        "slot": 1,
+        "nodes": 1,
+    }
+    by_number = {bar["qsequence"]: bar for bar in found["bars"]}
+    assert [by_number[number]["state"] for number in range(3)] == ["complete", "failed", "running"]
+    assert by_number[1] == {
+        "row": by_number[1]["row"],
+        "from": by_number[1]["from"],
+        "until": found["last_at"],
+        "state": "failed",
+        "cause": "exit",
+        "sequence": 1,
+        "qsequence": 1,
+        "number": 1,
+        "job_task_uuid": attempts[0].task,
+        "slot": attempts[0].slot,
+    }
+    assert by_number[2]["until"] is None
+    late = api.get(path, **{"from": found["now"], "until": "2999-01-01", "columns": 7})
+    assert [bar["state"] for bar in late["bars"]] == ["running"]
+    for wrong in (
+        {"from": "now"},
+        {"columns": 1001},
+        {"from": "2020-01-02", "until": "2020-01-01"},
+    ):
+        assert api.http.get(f"/arvados/v1/{path}", params=wrong).status_code == 422

@@ -202,6 +202,7 @@ OPERATIONS = [
     Operation("GET /arvados/v1/jobs/{job}/logs", reads()),
     Operation("GET /arvados/v1/jobs/{job}/attempts", reads()),
     Operation("GET /arvados/v1/jobs/{job}/families", reads()),
+    Operation("GET /arvados/v1/jobs/{job}/timeline", reads()),
     Operation("GET /arvados/v1/jobs/{job}/tree", reads()),
     Operation("GET /arvados/v1/job_tasks", lists(), query=named("task")),
     Operation("POST /arvados/v1/job_tasks", CREATES_TASKS, lambda t: {"job_uuid": t.job}),

@@ -25,6 +25,7 @@ from jobtasks.service import access, events, repeats, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.service.idempotency import Name
 from jobtasks.service.repeats import RequestName
+from jobtasks.service.timelines import Timelines
 from jobtasks.store.base import Piece, ServedStore, Tx
 from jobtasks.store.pause import Pause
 
@@ -121,6 +122,7 @@ class Edge:
         store.attach(hub.loop)
         self.log_pause = Pause("logs")
         self.pauses = (store.pause, self.log_pause)
+        self.timelines = Timelines()
         self._noting: set[str] = set()
         """Tokens whose use is about to be noted."""
         self._agents: set[str | None] = set()

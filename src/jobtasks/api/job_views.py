@@ -10,12 +10,13 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection
-from jobtasks.api.parsing import count_of
+from jobtasks.api.parsing import count_of, time_of
 from jobtasks.api.view_rendering import (
     render_branches,
     render_child,
     render_family,
     render_generation,
+    render_timeline,
 )
 from jobtasks.core.errors import Invalid
 from jobtasks.core.filters import LIMIT_DEFAULT
@@ -23,6 +24,7 @@ from jobtasks.service import families, tree
 from jobtasks.service.creation import SEQUENCE_MAX
 from jobtasks.service.family_retry import checked_factor
 from jobtasks.service.job_retry import Chosen, FailedFamily
+from jobtasks.service.timelines import COLUMNS_DEFAULT, COLUMNS_MAX, Asked
 from jobtasks.store.records import JobRecord
 
 QSEQUENCE_MAX = 2**32 - 1
@@ -38,6 +40,7 @@ class JobViews(Collection[JobRecord]):
             *super().routes(),
             Route(member + "/families", self.families, methods=["GET"]),
             Route(member + "/tree", self.tree, methods=["GET"]),
+            Route(member + "/timeline", self.timeline, methods=["GET"]),
         ]
 
     async def families(self, request: Request) -> Response:
@@ -77,6 +80,22 @@ class JobViews(Collection[JobRecord]):
             lambda ctx, caller: tree.children(ctx, caller, task, sequence, after, limit, uuid),
         )
         return json_answer({"items": [render_child(child) for child in found]})
+
+    async def timeline(self, request: Request) -> Response:
+        """Answer with a job's attempts over time: one by one, or how busy its nodes were."""
+        uuid = request.path_params["uuid"]
+        columns = count_of(request, "columns", COLUMNS_DEFAULT, COLUMNS_MAX)
+        since, until = time_of(request, "from"), time_of(request, "until")
+        if since is not None and until is not None and since >= until:
+            raise Invalid("from must be before until")
+        asked = Asked(since, until, max(1, columns))
+        answer = await self.edge.read(
+            request,
+            lambda ctx, caller: render_timeline(
+                self.edge.timelines.answer(ctx, caller, uuid, asked)
+            ),
+        )
+        return json_answer(answer)
 
 
 def chosen_of(body: dict[str, Any]) -> Chosen:

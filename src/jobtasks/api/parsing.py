@@ -20,6 +20,7 @@ from jobtasks.core.errors import Invalid, MalformedRequest, TooLarge
 from jobtasks.core.nesting import deeper_than
 from jobtasks.core.resources import ALIASES, INTEGER_MAX, Resource, is_digits
 from jobtasks.core.settings import Settings
+from jobtasks.core.timestamps import parse_time
 from jobtasks.service.idempotency import Name
 
 
@@ -190,3 +191,18 @@ def count_of(request: Request, name: str, default: int, highest: int = INTEGER_M
         most = "" if highest == INTEGER_MAX else f" to {highest}"
         raise Invalid(f"{name} must be a number, from 0{most}")
     return int(text)
+
+
+def time_of(request: Request, name: str) -> int | None:
+    """Return a parameter of the address that is a time, in Unix microseconds; None without one.
+
+    Raises:
+        Invalid: it is no time.
+    """
+    text = request.query_params.get(name)
+    if not text:
+        return None
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError):
+        raise Invalid(f"{name} must be a time, such as 2014-01-01T00:00:00Z") from None

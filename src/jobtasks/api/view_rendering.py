@@ -6,8 +6,11 @@ from typing import Any
 
 from jobtasks.core.states import TaskState
 from jobtasks.core.timestamps import render_time
+from jobtasks.service.timelines import Answer, Bar
 from jobtasks.service.tree import NO_CREATOR, Branches, Generation
 from jobtasks.store.records import ChildRecord, FamilyRecord
+
+MICROSECONDS = 1_000_000
 
 
 def render_family(family: FamilyRecord) -> dict[str, Any]:
@@ -72,3 +75,40 @@ def render_child(child: ChildRecord) -> dict[str, Any]:
         "failed_count": child.failed_count,
         "children": child.children,
     }
+
+
+def render_timeline(answer: Answer) -> dict[str, Any]:
+    """Return a part of a job's timeline."""
+    column_us = answer.column_us
+    return {
+        "from": _time(answer.since),
+        "until": _time(answer.until),
+        "first_at": _time(answer.first_at),
+        "last_at": _time(answer.last_at),
+        "now": render_time(answer.now),
+        "is_behind": answer.is_behind,
+        "attempts_read": answer.attempts_read,
+        "rows": [row._asdict() for row in answer.rows],
+        "bars": None if answer.bars is None else [_render_bar(bar) for bar in answer.bars],
+        "cells": answer.cells,
+        "column_seconds": None if column_us is None else column_us / MICROSECONDS,
+    }
+
+
+def _render_bar(bar: Bar) -> dict[str, Any]:
+    return {
+        "row": bar.row,
+        "from": render_time(bar.begins_at),
+        "until": _time(bar.ends_at),
+        "state": bar.state,
+        "cause": bar.cause,
+        "sequence": bar.sequence,
+        "qsequence": bar.qsequence,
+        "number": bar.number,
+        "job_task_uuid": bar.task_uuid,
+        "slot": bar.slot,
+    }
+
+
+def _time(microseconds: int | None) -> str | None:
+    return None if microseconds is None else render_time(microseconds)

@@ -12,6 +12,7 @@ from jobtasks.api.schemas import (
     items,
     query,
 )
+from jobtasks.service.timelines import COLUMNS_DEFAULT, COLUMNS_MAX
 
 NULLABLE_NUMBER: Json = {"type": ["number", "null"]}
 
@@ -73,8 +74,40 @@ TREE_PARAMETERS = (
     query("after", {**COUNT, "maximum": 2**32 - 1}, "`qsequence` of the last child of a page."),
     query("limit", COUNT, "Children of a page."),
 )
+ROW = flat(node=NULLABLE_TEXT, hostname=TEXT, slot=NULLABLE_COUNT, nodes=COUNT)
+BAR = flat(
+    **{"row": COUNT, "from": TEXT, "until": NULLABLE_TEXT, "state": TEXT, "cause": NULLABLE_TEXT},
+    sequence=COUNT,
+    qsequence=COUNT,
+    number=COUNT,
+    job_task_uuid=TEXT,
+    slot=COUNT,
+)
+CELL = flat(row=COUNT, column=COUNT, busy={"type": "number"}, ended=COUNT, failed=COUNT)
+TIMELINE = flat(
+    **{"from": NULLABLE_TEXT, "until": NULLABLE_TEXT},
+    first_at=NULLABLE_TEXT,
+    last_at=NULLABLE_TEXT,
+    now=TEXT,
+    is_behind={"type": "boolean"},
+    attempts_read=COUNT,
+    rows={"type": "array", "items": ROW},
+    bars={"type": ["array", "null"], "items": BAR},
+    cells={"type": ["array", "null"], "items": CELL},
+    column_seconds=NULLABLE_NUMBER,
+)
+TIMELINE_PARAMETERS = (
+    query("from", TEXT, "A time; the beginning otherwise."),
+    query("until", TEXT, "A time; the end, or now, otherwise."),
+    query(
+        "columns",
+        {**COUNT, "maximum": COLUMNS_MAX, "default": COLUMNS_DEFAULT},
+        "Columns of cells.",
+    ),
+)
 VIEWS: dict[str, tuple[Json, tuple[Json, ...]]] = {
     "/jobs/{uuid}/families": (FAMILIES, ()),
     "/jobs/{uuid}/tree": ({"anyOf": [BRANCHES, GENERATIONS, CHILDREN]}, TREE_PARAMETERS),
+    "/jobs/{uuid}/timeline": (TIMELINE, TIMELINE_PARAMETERS),
 }
 """What is answered, and the parameters of the call, by address."""

@@ -9,7 +9,7 @@ FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
 JOIN batch AS b ON b.id = t.batch_id AND b.state <> 2
 JOIN node AS n ON n.id = a.node_id
-WHERE a.id > :after AND a.job_id = :job_id
+WHERE a.task_id >> 32 = :job_id AND a.id > :after
 ORDER BY a.id
 LIMIT :limit;
 
