@@ -178,7 +178,7 @@ def variants(morning: Morning, name: str, constraints: dict[str, Any]) -> JobRec
     job = morning.service.started_job(
         description=name,
         script="call_variants.py",
-        script_version="/home/ada/pipelines/variants",
+        script_version="/srv/pipelines/variants",
         script_parameters={"reference": "GRCh38", "samples": SAMPLES},
         runtime_constraints=constraints,
     )

@@ -71,6 +71,11 @@ class Client:
     ) -> None:
         self._http.close()
 
+    @property
+    def server(self) -> str:
+        """What the server is called, ``http(s)://HOST:PORT``."""
+        return self._address.url.removesuffix(API_PATH)
+
     def get(self, path: str, **query: Any) -> Any:
         """GET; the answer's JSON value. Lists and objects in the query travel as JSON."""
         return self._repeated(lambda: self._json("GET", path, query, None))

@@ -22,6 +22,7 @@ from jobtasks.cli.output import Column, Row, age, key, print_list, print_record,
 from jobtasks.cli.problems import OF_STATE
 from jobtasks.cli.progress import meter
 from jobtasks.cli.reasons import print_reasons, why_queued
+from jobtasks.cli.report import report
 from jobtasks.cli.selectors import JOB, TASK, noun_of, resolve, resolve_all
 from jobtasks.cli.servers import attend, look
 from jobtasks.cli.several import change_each, dry_run_option, print_changed, rehearsed
@@ -414,6 +415,9 @@ def output(job: str, state: StateDirectory) -> None:
     with look(state) as client:
         uuid = resolve(client, JOB, job)
         client.copy(f"/jobs/{uuid}/output", sys.stdout.buffer)
+
+
+command.add_command(report)
 
 
 def _print_states(jobs: list[dict[str, Any]], form: str, dry_run: bool) -> None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from jobtasks.api.jobs import Jobs
 from jobtasks.core.errors import NotFound
 from jobtasks.core.filters import parse_query
 from jobtasks.core.identifiers import is_uuid
@@ -99,6 +100,7 @@ class JobPages:
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
+        self._api = Jobs(rooms.edge)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -107,6 +109,7 @@ class JobPages:
             self._rooms.route(path, self.show),
             *(self._rooms.route(f"{path}/{view}", self.show) for view in VIEWS if view),
             self._rooms.route(path + "/parts/{part}", self.part),
+            self._rooms.route(path + "/timeline/data", self._api.timeline),
             self._rooms.route(path + "/cancel", self.cancel, "POST"),
             self._rooms.route(path + "/retry", self.retry, "POST"),
             self._rooms.route(path + "/priority", self.priority, "POST"),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -21,9 +19,9 @@ from jobtasks.core.errors import JobTasksError, NotLoggedIn
 from jobtasks.service import sessions, users
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import UserRecord
-from jobtasks.web import doors, words
+from jobtasks.web import doors
+from jobtasks.web.templating import make_templates
 
-TEMPLATES = Path(__file__).with_name("templates")
 SAID = "jobtasks_said"
 """The cookie that brings what was done to the next page, once."""
 SAID_SECONDS = 60
@@ -35,25 +33,6 @@ SECRET = "jobtasks.session"
 """Where a request's scope keeps its session's secret."""
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-def make_templates() -> Environment:
-    """Return the templates; what they show is escaped, and a name that is missing an error."""
-    found = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    for name in (
-        *("iso", "clock", "duration", "size", "kib", "count", "plural", "short", "pretty"),
-        *("compact", "command", "cause", "share", "between"),
-    ):
-        found.filters[name] = getattr(words, name)
-        found.globals[name] = getattr(words, name)
-    return found
 
 
 class Visitor:

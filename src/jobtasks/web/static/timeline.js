@@ -48,7 +48,7 @@ class TimeLine extends HTMLElement {
     this.said = made("span", { className: "hint" });
     this.said.setAttribute("role", "status");
     const legend = made("span", { className: "legend" });
-    for (const state of ["complete", "running", "failed"]) legend.append(made("i", { className: state, textContent: state }));
+    for (const state of ["complete", "running", "failed", "stopped"]) legend.append(made("i", { className: state, textContent: state }));
     tools.append(this.said, legend);
     this.canvas = made("canvas", { tabIndex: 0 });
     this.canvas.setAttribute("role", "img");
@@ -57,7 +57,7 @@ class TimeLine extends HTMLElement {
     frame.append(this.canvas, this.tip);
     this.append(tools, frame, made("p", {
       className: "hint",
-      textContent: "Drag to move; Ctrl and wheel, double click, or + and − to zoom; a click on a bar opens its task.",
+      textContent: `Drag to move; Ctrl and wheel, double click, or + and − to zoom${this.isFixed ? "." : "; a click on a bar opens its task."}`,
     }));
     this.canvas.addEventListener("pointerdown", (event) => this.#press(event));
     this.canvas.addEventListener("pointermove", (event) => this.#hover(event));
@@ -73,8 +73,17 @@ class TimeLine extends HTMLElement {
 
   // -- what is shown -------------------------------------------------------------------------------
 
+  /** Of a page without a server the data stand in the page: there is no more to be had. */
+  get isFixed() {
+    return this.hasAttribute("fixed");
+  }
+
   async load() {
     clearTimeout(this.timer);
+    if (this.isFixed) {
+      this.#take(JSON.parse(document.getElementById(this.getAttribute("fixed")).textContent));
+      return;
+    }
     const run = (this.run = {});
     const parameters = new URLSearchParams({ columns: Math.min(1000, Math.max(50, Math.floor(this.#inner() / COLUMN_PIXELS))) });
     if (this.span) {
@@ -83,13 +92,23 @@ class TimeLine extends HTMLElement {
     }
     const answer = await fetch(`${this.getAttribute("src")}?${parameters}`, { headers: { "X-Jobtasks-Part": "1" }, cache: "no-store" }).catch(() => null);
     if (run !== this.run || !answer?.ok) return;
-    this.data = await answer.json();
-    this.window = [Date.parse(this.data.from), Date.parse(this.data.until)];
+    this.#take(await answer.json());
+    if (this.data.is_behind) this.timer = setTimeout(() => this.load(), BEHIND_MS);
+  }
+
+  #take(data) {
+    this.data = data;
+    this.canvas.hidden = !this.data.rows.length;
+    if (this.canvas.hidden) {
+      this.said.textContent = "Nothing of this job has run yet.";
+      this.dataset.ready = "yes";
+      return;
+    }
+    this.window = this.isFixed && this.span ? this.span : [Date.parse(data.from), Date.parse(data.until)];
     performance.mark("jobtasks-update");
     this.#draw();
     performance.measure("jobtasks-update", "jobtasks-update");
     this.#describe();
-    if (this.data.is_behind) this.timer = setTimeout(() => this.load(), BEHIND_MS);
     this.dataset.ready = this.data.is_behind ? "no" : "yes";
   }
 
@@ -150,7 +169,7 @@ class TimeLine extends HTMLElement {
 
   #open(event) {
     const bar = this.#barAt(event);
-    if (bar) location.href = `/tasks/${encodeURIComponent(bar.job_task_uuid)}?attempt=${bar.number}`;
+    if (bar && !this.isFixed) location.href = `/tasks/${encodeURIComponent(bar.job_task_uuid)}?attempt=${bar.number}`;
   }
 
   // -- where things are ----------------------------------------------------------------------------
@@ -200,7 +219,7 @@ class TimeLine extends HTMLElement {
     const style = getComputedStyle(this);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
     this.colours = {
-      complete: colour("done"), running: colour("running"), failed: colour("failed"), ended: colour("done"),
+      complete: colour("done"), running: colour("running"), failed: colour("failed"), stopped: colour("cancelled"),
       line: colour("line"), soft: colour("soft"), rest: colour("rest"), sheet: colour("sheet"),
     };
     pen.fillStyle = this.colours.sheet;
