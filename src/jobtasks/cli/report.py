@@ -35,8 +35,8 @@ BEHIND_SECONDS = 0.05
 def report(job: str, path: Path, state: StateDirectory) -> None:
     """Write JOB as one page that needs no server.
 
-    Counts, timeline, failures and parameters stand in one file, for a mail or a paper. Of a job that runs it shows how far it
-    is now.
+    Counts, timeline, failures and parameters stand in one file, for a mail or a paper. Of a job
+    that runs it shows how far it is now.
     """
     from jobtasks.web.report import render_report
 
