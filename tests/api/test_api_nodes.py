@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobtasks.core.resources import RESOURCES
+from jobtasks.service.context import Context
 
 BASE = "/arvados/v1/nodes"
 LIMIT_SECONDS = 30.0
@@ -153,3 +154,23 @@ def test_what_makes_no_sense_is_refused(lasting: Any, path: str, body: Any) -> N
 def test_nobody_makes_or_changes_nodes_by_hand(lasting: Any, method: str, path: str) -> None:
     """They join; what can be changed has a method of its own."""
     assert lasting.http.request(method, BASE + path, json={}).status_code in (404, 405)
+
+
+def test_usage_over_http(lasting: Any) -> None:
+    """The manager has noted it within its first tick; what is taken follows, a minute later."""
+    _, uuid = own(lasting, 7)
+
+    def noted() -> Any:
+        return lasting.get(f"nodes/{uuid}/usage")["items"]
+
+    lasting.server.run(lasting.server.edge.commit(forget_when))
+    seen("the manager notes it", lambda: bool(noted()))
+    (item,) = noted()
+    assert item.keys() == {"at", "slots", "slots_taken", "memory_kib", "memory_taken_kib"}
+    assert (item["slots"], item["slots_taken"], item["memory_taken_kib"]) == (7, 0, 0)
+    assert item["memory_kib"] == lasting.get(f"nodes/{uuid}")["memory_kib"]
+
+
+def forget_when(ctx: Context) -> None:
+    """Let it be time to note how much of each node is taken."""
+    ctx.tx.run("history_due", now=0, before=2**62)

@@ -242,6 +242,7 @@ OPERATIONS = [
     ),
     Operation("GET /arvados/v1/nodes/{node}", READS_NODES),
     Operation("GET /arvados/v1/nodes/{node}/attempts", READS_NODES),
+    Operation("GET /arvados/v1/nodes/{node}/usage", READS_NODES),
     Operation("POST /arvados/v1/nodes/{node}/hold", steers_nodes(), lambda t: {"seconds": 9}),
     Operation("POST /arvados/v1/nodes/{node}/drain", steers_nodes(), lambda t: {"reason": "x"}),
     Operation("POST /arvados/v1/nodes/{node}/release", steers_nodes(), lambda t: {}),

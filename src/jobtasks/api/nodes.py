@@ -12,8 +12,9 @@ from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Collection, Methods
 from jobtasks.api.edge import Edge
 from jobtasks.api.rendering import render_node, render_occupying
+from jobtasks.api.view_rendering import render_node_use
 from jobtasks.core.resources import RESOURCES
-from jobtasks.service import listing, steering
+from jobtasks.service import listing, node_history, steering
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import NodeRecord
 
@@ -37,6 +38,7 @@ class Nodes(Collection[NodeRecord]):
         return [
             *super().routes(),
             Route(member + "/attempts", self.attempts, methods=["GET"]),
+            Route(member + "/usage", self.usage, methods=["GET"]),
             Route(member + "/hold", self.hold, methods=["POST"]),
             Route(member + "/drain", self.drain, methods=["POST"]),
             Route(member + "/release", self.release, methods=["POST"]),
@@ -49,6 +51,14 @@ class Nodes(Collection[NodeRecord]):
             request, lambda ctx, caller: steering.attempts(ctx, caller, uuid)
         )
         return json_answer({"items": [render_occupying(attempt) for attempt in found]})
+
+    async def usage(self, request: Request) -> Response:
+        """Answer with how much of a node was taken in the last day."""
+        uuid = request.path_params["uuid"]
+        found = await self.edge.read(
+            request, lambda ctx, caller: node_history.of_node(ctx, caller, uuid)
+        )
+        return json_answer({"items": [render_node_use(row) for row in found]})
 
     async def hold(self, request: Request) -> Response:
         """Start nothing new on a node, for a while or until it is released."""

@@ -8,7 +8,7 @@ from jobtasks.core.states import TaskState
 from jobtasks.core.timestamps import render_time
 from jobtasks.service.timelines import Answer, Bar
 from jobtasks.service.tree import NO_CREATOR, Branches, Generation
-from jobtasks.store.records import ChildRecord, FamilyRecord
+from jobtasks.store.records import ChildRecord, FamilyRecord, NodeUseRecord
 
 MICROSECONDS = 1_000_000
 
@@ -107,6 +107,17 @@ def _render_bar(bar: Bar) -> dict[str, Any]:
         "number": bar.number,
         "job_task_uuid": bar.task_uuid,
         "slot": bar.slot,
+    }
+
+
+def render_node_use(row: NodeUseRecord) -> dict[str, Any]:
+    """Return how much of a node was taken from a time on."""
+    return {
+        "at": render_time(row.at),
+        "slots": row.slots,
+        "slots_taken": row.slots_taken,
+        "memory_kib": row.memory_kib,
+        "memory_taken_kib": row.memory_taken_kib,
     }
 
 

@@ -105,9 +105,11 @@ TIMELINE_PARAMETERS = (
         "Columns of cells.",
     ),
 )
+USAGE = items(at=TEXT, slots=COUNT, slots_taken=COUNT, memory_kib=COUNT, memory_taken_kib=COUNT)
 VIEWS: dict[str, tuple[Json, tuple[Json, ...]]] = {
     "/jobs/{uuid}/families": (FAMILIES, ()),
     "/jobs/{uuid}/tree": ({"anyOf": [BRANCHES, GENERATIONS, CHILDREN]}, TREE_PARAMETERS),
     "/jobs/{uuid}/timeline": (TIMELINE, TIMELINE_PARAMETERS),
+    "/nodes/{uuid}/usage": (USAGE, ()),
 }
 """What is answered, and the parameters of the call, by address."""

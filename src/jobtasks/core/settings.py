@@ -115,6 +115,10 @@ class Settings:
     """How long the logs of a job are kept after its end; 0: as long as the job."""
     retain_tokens_seconds: float = 30 * 86400.0
     """How long a revoked or expired token is remembered; 0: for ever."""
+    node_history_seconds: float = 60.0
+    """How often it is noted how much of each node is taken."""
+    retain_node_history_seconds: float = 86400.0
+    """How long that is kept."""
     housekeeping_seconds: float = 60.0
     """How often the server looks for what need not be kept any longer."""
     idempotency_seconds: float = 86400.0

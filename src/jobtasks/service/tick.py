@@ -8,7 +8,7 @@ import msgspec
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.protocol.messages import Ended, EndKind
-from jobtasks.service import arrivals, ends, events, gangs, jobs, nodes, repeats
+from jobtasks.service import arrivals, ends, events, gangs, jobs, node_history, nodes, repeats
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
 
@@ -69,6 +69,7 @@ def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
     more = ripen(ctx) == RIPEN_MAX
     more = jobs.start_queued(ctx) or more
     gangs.give_up(ctx)
+    node_history.note(ctx)
     more = sweep(ctx) or more
     return 0 if more else _next_due(ctx)
 

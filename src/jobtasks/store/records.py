@@ -290,6 +290,18 @@ class NodeRecord(NamedTuple):
     job_owner_uuid: str | None
 
 
+class NodeUseRecord(NamedTuple):
+    """How much of a node was taken from a time on."""
+
+    node_id: int
+    at: int
+    slots: int
+    """0: its agent was not heard."""
+    slots_taken: int
+    memory_kib: int
+    memory_taken_kib: int
+
+
 class OccupyingRecord(NamedTuple):
     """An attempt that may have a process on a node, with what it belongs to."""
 
