@@ -9,6 +9,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def programs() -> Path | None:
 def version_of(path: Path) -> int:
     """Return the version that Debian's directory names."""
     return int(path.parent.parent.name)
+
+
+def as_user() -> list[str]:
+    """Return what runs a command as another user than root."""
+    if os.geteuid():
+        return []
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"]
 
 
 class Cluster:
@@ -108,15 +116,57 @@ class Cluster:
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self._programs / program), *words]
-        if os.geteuid() == 0:
-            groups = ["--clear-groups", "--no-new-privs"]
-            command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", *groups, *command]
+        command = [*as_user(), *command]
         # What pg_ctl starts would keep a pipe open for ever.
         with (self.directory / "said").open("wb") as said:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd="/", check=False
             )
         assert done.returncode == 0, (self.directory / "said").read_text()
+
+
+class Pooler:
+    """A PgBouncer before a cluster, which hands out connections by transactions."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        if not Path(program).exists():
+            pytest.skip("PgBouncer is not installed: Debian's package is pgbouncer")
+        self._directory = cluster.directory / f"pool-{next(NAMES)}"
+        self._directory.mkdir()
+        settings = self._directory / "pgbouncer.ini"
+        settings.write_text(
+            f"""
+[databases]
+* = host={cluster.directory} user={USER} pool_size=4
+[pgbouncer]
+pool_mode = transaction
+unix_socket_dir = {self._directory}
+listen_port = 5432
+auth_type = any
+ignore_startup_parameters = extra_float_digits
+logfile = {self._directory / "log"}
+"""
+        )
+        if os.geteuid() == 0:
+            for path in (self._directory, settings):
+                os.chown(path, pwd.getpwnam(USER).pw_uid, -1)
+        command = [*as_user(), program, "-q", str(settings)]
+        self._process = subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL)
+        until = time.monotonic() + START_SECONDS
+        while not (self._directory / ".s.PGSQL.5432").exists():
+            assert self._process.poll() is None, (self._directory / "log").read_text()
+            assert time.monotonic() < until, "PgBouncer does not start"
+            time.sleep(0.01)
+
+    def address(self, address: str) -> str:
+        """Return the address of a database of the cluster through the pooler."""
+        return f"{address.partition('?')[0]}?host={self._directory}"
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
 
 
 @contextlib.contextmanager

@@ -94,6 +94,27 @@ ROWS = (
         "pauses of a manager",
     ),
     Row(
+        "kills of one of two servers",
+        "Of two servers on one PostgreSQL database either may be killed, the manager or not: every "
+        "task is accepted once, none is lost, and the other manages.",
+        ("R1", "R37"),
+        "kills",
+    ),
+    Row(
+        "managers that stand still",
+        "A manager that stands still is succeeded within 20 seconds, and writes nothing with its "
+        "old term when it goes on.",
+        ("R33", "R37"),
+        "managers",
+    ),
+    Row(
+        "crashes of PostgreSQL",
+        "A PostgreSQL that crashes and comes back is a pause: calls are answered 503, never 500, "
+        "no attempt ends by it, and every job that was answered for runs once.",
+        ("R33", "R35", "R37"),
+        "crashes",
+    ),
+    Row(
         "state machine of the service",
         "Whatever happens in whatever order, counters agree with records, and what was accepted "
         "stays.",

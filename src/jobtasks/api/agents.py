@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from jobtasks.api.answers import msgpack_answer
 from jobtasks.api.edge import Edge
-from jobtasks.api.hub import LOGS_TOPIC, Hub
+from jobtasks.api.hub import Hub
 from jobtasks.api.parsing import read_body
 from jobtasks.api.seats import Seat
 from jobtasks.core.errors import MalformedRequest, Unavailable
@@ -114,7 +114,7 @@ class Agents:
             request, lambda ctx, caller: nodes.stored_logs(ctx, caller, message)
         )
         stored = await self.edge.in_thread(self._store, attempts, message)
-        self.edge.hub.ring((LOGS_TOPIC,))
+        self.edge.logs_came(stored)
         self.edge.meters.add_log_bytes(sum(len(chunk.data) for chunk in message.chunks))
         return msgpack_answer(LogStored(stored))
 

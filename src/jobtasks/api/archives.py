@@ -23,7 +23,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
-from jobtasks.api.state_dir import StateDir, refuse_network
+from jobtasks.api.state_dir import ELSEWHERE, StateDir, refuse_network
 from jobtasks.core.errors import Invalid, NotFound, Unavailable
 from jobtasks.core.identifiers import UuidMaker, is_uuid
 from jobtasks.core.settings import Settings
@@ -107,8 +107,7 @@ def back_up(state: Path, target: Path, *, with_logs: bool) -> Backup:
         Invalid: the target is there already.
         Unavailable: the database cannot be read, or the target not be written.
     """
-    if not (state / DATABASE).exists():
-        raise NotFound(f"There is no database in {state}.")
+    require_database(state, "pg_dump backs them up; keep its keys and logs beside that")
     if target.exists():
         raise Invalid(f"{target} is there already: name a new file.")
     try:
@@ -120,6 +119,14 @@ def back_up(state: Path, target: Path, *, with_logs: bool) -> Backup:
         return backup
     except OSError as error:
         raise Unavailable(f"cannot write {target}: {error.strerror or error}") from None
+
+
+def require_database(state: Path, instead: str) -> None:
+    """Raise `NotFound` unless a state directory has records; `instead`: what is done elsewhere."""
+    if (state / ELSEWHERE).exists():
+        raise NotFound(f"The records of {state} are in PostgreSQL: {instead}.")
+    if not (state / DATABASE).exists():
+        raise NotFound(f"There is no database in {state}.")
 
 
 def _write(state: Path, made: Path, database: Path, with_logs: bool) -> Backup:

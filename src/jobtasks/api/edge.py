@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from jobtasks.api.bodies import Bodies
 from jobtasks.api.deliveries import Deliveries
 from jobtasks.api.forms import FORM
-from jobtasks.api.hub import Hub
+from jobtasks.api.hub import LOGS_TOPIC, Hub
 from jobtasks.api.meters import Measured, Meters
 from jobtasks.api.seats import Bell
 from jobtasks.core.errors import Invalid, JobTasksError, NotLoggedIn, TooManyRequests
@@ -35,6 +36,8 @@ STRANGERS_BYTES_MAX = 64 * 1024
 """The largest body that is read before its sender is known."""
 CALLS_OF_PEOPLE = "/arvados/"
 """Where calls may be rehearsed; an agent's cannot."""
+FOLLOWED = "follow-"
+"""Begins a hint that the log of an attempt is read at another server."""
 READERS = 8
 """Threads that read: each has a connection to the database of its own."""
 
@@ -128,6 +131,9 @@ class Edge:
         self._agents: set[str | None] = set()
         """Tokens that were an agent's when they were seen first."""
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self.is_manager = not store.is_shared
+        """Whether this server is the one that manages."""
+        store.on_hints(self._hinted)
 
     def admit_agent(self, request: Request) -> None:
         """Refuse whoever is no agent before a body is read, and before he goes ahead of others.
@@ -277,6 +283,8 @@ class Edge:
             result = work(ctx)
             events.write(ctx)
             wake.update(ctx.wake)
+            if wake:
+                tx.hint(wake)
             measured.extend(ctx.measured)
             return result
 
@@ -311,6 +319,8 @@ class Edge:
             ctx = Context(tx, self._clock(), self.world)
             work(ctx)
             wake.update(ctx.wake)
+            if wake:
+                tx.hint(wake)
 
         def tell(_: object, problem: BaseException | None) -> None:
             if over is not None:
@@ -330,6 +340,35 @@ class Edge:
         """Run what would hold up the event loop in one of the readers' threads."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, function, *arguments)
+
+    def follow(self, attempt: int) -> None:
+        """Have the agent that runs an attempt send its log as it grows: somebody reads it."""
+        if self.hub.follow(attempt) and self.store.is_shared:
+            self._tell_others(f"{FOLLOWED}{attempt}")
+
+    def logs_came(self, attempts: Iterable[int]) -> None:
+        """Wake who reads logs, when some have arrived."""
+        self.hub.ring((LOGS_TOPIC,))
+        if self.store.is_shared and self.hub.followed(attempts):
+            self._tell_others(LOGS_TOPIC)
+
+    def _tell_others(self, topic: str) -> None:
+        self.submit(lambda ctx: ctx.wake.add(topic))
+
+    def _hinted(self, topics: Collection[str] | None) -> None:
+        """Take what other servers hint at; called in a thread of the store's."""
+        with contextlib.suppress(RuntimeError):
+            # The loop may be closed by now.
+            self.hub.loop.call_soon_threadsafe(self._take_hints, topics)
+
+    def _take_hints(self, topics: Collection[str] | None) -> None:
+        if topics is None:
+            self.hub.ring_all()
+            return
+        self.hub.ring(topics)
+        for topic in topics:
+            if topic.startswith(FOLLOWED):
+                self.hub.follow(int(topic.removeprefix(FOLLOWED)))
 
     def close(self) -> None:
         """Finish what was accepted, end the threads, and leave the loop."""

@@ -26,6 +26,10 @@ async def keep_house(edge: Edge) -> None:
         while not edge.hub.closing:
             bell.clear()
             try:
+                if not edge.is_manager:
+                    # Another server does it.
+                    await bell.wait(edge.world.settings.housekeeping_seconds)
+                    continue
                 there_is_more = await _collect(edge, thoroughly=is_first)
                 is_first = is_first and there_is_more
                 if time.monotonic() - measured_at >= MEASURE_SECONDS:

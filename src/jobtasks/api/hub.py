@@ -87,14 +87,23 @@ class Hub:
         ):
             yield seat
 
-    def follow(self, attempt: int) -> None:
-        """Note that somebody reads the log of a running attempt; its agent is told soon."""
+    def ring_all(self) -> None:
+        """Wake everyone: whom, was not heard."""
+        self.ring(tuple(self._bells))
+        self.seats.ring_all()
+
+    def follow(self, attempt: int) -> bool:
+        """Note that somebody reads the log of a running attempt; its agent is told soon.
+
+        Return whether that is news.
+        """
         now = time.monotonic()
         is_news = self._follow.get(attempt, 0.0) <= now
         self._follow[attempt] = now + FOLLOW_SECONDS
         if is_news:
             self._untold.add(attempt)
             self.seats.ring_runner(attempt)
+        return is_news
 
     def followed(self, attempts: Iterable[int]) -> list[int]:
         """Return which of `attempts` are read; forget readings that are too old."""
@@ -114,5 +123,4 @@ class Hub:
     def close(self) -> None:
         """Send everyone home."""
         self.closing = True
-        self.ring(tuple(self._bells))
-        self.seats.ring_all()
+        self.ring_all()

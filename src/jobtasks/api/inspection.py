@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jobtasks.core.errors import JobTasksError, NotFound
+from jobtasks.api.archives import require_database
+from jobtasks.core.errors import JobTasksError
 from jobtasks.service import log_space, soundness
 from jobtasks.service.log_space import NOTHING, Space
 from jobtasks.store import snapshots
@@ -60,8 +61,7 @@ def inspect(state: Path) -> Findings:
         NotFound: no server has ever used it.
     """
     database = state / DATABASE
-    if not database.exists():
-        raise NotFound(f"There is no database in {state}.")
+    require_database(state, "pg_amcheck looks through them")
     findings = Findings(str(state))
     _look_at_files(state, findings)
     try:

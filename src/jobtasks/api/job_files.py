@@ -102,7 +102,7 @@ class JobFiles:
         found = await self.edge.read(request, lambda ctx, caller: wanted.read(ctx, caller, uuid))
         for attempt in found:
             if attempt.state < AttemptState.ENDED:
-                self.edge.hub.follow(attempt.id)
+                self.edge.follow(attempt.id)
         frames = _frames(self.edge.world.log_dir, uuid, found, wanted.starts)
         if request.method == "HEAD":
             frames = iter(())

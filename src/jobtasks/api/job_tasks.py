@@ -133,7 +133,7 @@ class JobTasks(Collection[TaskRecord]):
                 " it was too old to be kept."
             )
         if attempt.state < AttemptState.ENDED:
-            self.edge.hub.follow(attempt.id)
+            self.edge.follow(attempt.id)
         path = logs.log_path(self.edge.world.log_dir, attempt)
         size = await self.edge.in_thread(logs.log_size, path, streams)
         span = asked_span(request, size)

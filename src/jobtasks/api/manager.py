@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 from jobtasks.api.edge import Edge
 from jobtasks.core.errors import Unavailable
@@ -15,20 +17,72 @@ from jobtasks.service import tick
 from jobtasks.service.context import Context
 
 MICROSECONDS = 1_000_000
+STAND_BY_SECONDS = 1.0
+"""How often a server that stands by looks whether the manager is at work."""
 PAUSE_SECONDS_MIN = 0.001
 """Between two ticks of which the second is due at once."""
 
 logger = logging.getLogger(__name__)
 
 
-async def manage(edge: Edge) -> None:
-    """Run ticks until the hub closes.
+async def manage(edge: Edge, holder: str = "") -> None:
+    """Be the manager until the hub closes; where servers share a database, stand by until then.
+
+    `holder`: the name of this server, in every life of it.
 
     Raises:
-        LostManager: another manager has taken over.
+        LostManager: another manager has taken over a database that should be ours alone.
     """
-    holder = f"{socket.gethostname()}:{os.getpid()}"
-    term = await edge.commit(lambda ctx: tick.take_over(ctx, holder), ahead=True)
+    holder = holder or f"{socket.gethostname()}:{os.getpid()}"
+    if not edge.store.is_shared:
+        await _tick_on(edge, await edge.commit(partial(tick.take_over, holder=holder), ahead=True))
+        return
+    while not edge.hub.closing:
+        term = await _stand_by(edge, holder)
+        if term is None:
+            return
+        logger.info("this server is the manager", extra={"term": term})
+        edge.is_manager = True
+        try:
+            await _tick_on(edge, term)
+            await _give_way(edge, term)
+        except tick.LostManager:
+            logger.warning("another server is the manager now", extra={"term": term})
+        finally:
+            edge.is_manager = False
+
+
+async def _stand_by(edge: Edge, holder: str) -> int | None:
+    """Wait until there is no manager at work, and become it; None: the hub closes."""
+    seen: tick.Standing | None = None
+    since = time.monotonic()
+    with edge.hub.listen("manager") as bell:
+        while not edge.hub.closing:
+            bell.clear()
+            is_silent = time.monotonic() - since >= edge.world.settings.manager_seconds
+            silent = seen if is_silent else None
+            try:
+                found = await edge.commit(
+                    partial(tick.stand_by, holder=holder, silent=silent), ahead=True
+                )
+            except Unavailable:
+                # Nor can the manager be heard where the database cannot.
+                since = time.monotonic()
+            else:
+                if isinstance(found, int):
+                    return found
+                if found != seen:
+                    seen, since = found, time.monotonic()
+            await bell.wait(STAND_BY_SECONDS)
+    return None
+
+
+async def _give_way(edge: Edge, term: int) -> None:
+    with contextlib.suppress(Unavailable):
+        await edge.commit(partial(tick.give_way, term=term), ahead=True)
+
+
+async def _tick_on(edge: Edge, term: int) -> None:
     previous: Reading | None = None
     with edge.hub.listen("manager") as bell:
         while not edge.hub.closing:

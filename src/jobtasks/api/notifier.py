@@ -52,7 +52,8 @@ class Notifier:
 
     async def run(self) -> None:
         """Take, deliver and settle; a database that is away for a while is waited for."""
-        is_fresh = True
+        # Others may be delivering them now: what they leave becomes due by itself.
+        is_fresh = not self._edge.store.is_shared
         with self._edge.hub.listen("notices") as bell:
             while not self._edge.hub.closing:
                 bell.clear()

@@ -40,7 +40,7 @@ from jobtasks.api.listeners import (
 from jobtasks.api.manager import manage
 from jobtasks.api.node import EmbeddedNode
 from jobtasks.api.notifier import Notifier, read_secret
-from jobtasks.api.state_dir import StartRefused, StateDir
+from jobtasks.api.state_dir import SharedDir, StartRefused, StateDir
 from jobtasks.core.errors import JobTasksError
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.notifying import NOBODY, Notifying
@@ -49,6 +49,7 @@ from jobtasks.engines.local import keeper_command
 from jobtasks.protocol.messages import Trust
 from jobtasks.service import sessions, setup
 from jobtasks.service.context import World
+from jobtasks.store.base import ServedStore
 from jobtasks.store.sqlite import SqliteStore
 
 REFUSED = 125
@@ -110,6 +111,12 @@ class ServeOptions:
     """Holds what notifications are signed with; None: one of our own."""
     pages: Pages | None = None
     """What people see in a browser; None: nothing."""
+    database: str = ""
+    """Address of a PostgreSQL database; "": a SQLite file in the state directory."""
+    pooled: bool = False
+    """Whether a pooler stands before it that hands out connections by transactions."""
+    shared: Path | None = None
+    """The directory that all servers of the database share; None: the state directory."""
 
 
 def serve(options: ServeOptions, settings: Settings | None = None) -> int:
@@ -133,9 +140,10 @@ def _serve(options: ServeOptions, settings: Settings) -> int:
         stack.callback(state.close)
         listener = stack.enter_context(listen(options.host, options.port))
         secure = _open_secure(options, state, stack)
-        store = _open_store(state.database)
+        shared = _open_shared(options, state)
+        store = _open_store(options, state)
         stack.callback(store.close)
-        process = ServerProcess(options, settings, state, store, listener, secure)
+        process = ServerProcess(options, settings, state, shared, store, listener, secure)
         log_to_stderr()
         sys.setswitchinterval(SWITCH_SECONDS)
         gc.freeze()
@@ -155,11 +163,34 @@ def _open_secure(
     return Secure(listener, certificates, outer_url("https", options.tls.host, listener))
 
 
-def _open_store(path: Path) -> SqliteStore:
+def _open_shared(options: ServeOptions, state: StateDir) -> SharedDir:
+    if options.shared is None:
+        return state
+    shared = SharedDir(options.shared)
+    state.take_tokens(shared)
+    return shared
+
+
+def _open_store(options: ServeOptions, state: StateDir) -> ServedStore:
+    if options.database:
+        state.use_elsewhere()
+        return _open_postgres(options)
+    path = state.database
     try:
         return SqliteStore(path)
     except sqlite3.Error as error:
         raise StartRefused(f"cannot use {path}: {error}") from None
+
+
+def _open_postgres(options: ServeOptions) -> ServedStore:
+    try:
+        # Not at the top: its driver takes time to load, and need not be there.
+        from jobtasks.store.postgres import PostgresStore
+    except ImportError as error:
+        raise StartRefused(
+            f"no driver for PostgreSQL ({error}): pip install 'jobtasks[postgresql]'"
+        ) from None
+    return PostgresStore(options.database, pooled=options.pooled)
 
 
 class HttpServer(uvicorn.Server):
@@ -211,13 +242,15 @@ class ServerProcess:
         options: ServeOptions,
         settings: Settings,
         state: StateDir,
-        store: SqliteStore,
+        shared: SharedDir,
+        store: ServedStore,
         listener: socket.socket,
         secure: Secure | None = None,
     ) -> None:
         self._options = options
         self._settings = settings
         self._state = state
+        self._shared = shared
         self._store = store
         self._listener = listener
         self._secure = secure
@@ -230,7 +263,9 @@ class ServerProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         edge = Edge(self._store, self._world(), Hub(loop))
-        admin, agent = self._state.token("admin"), self._state.token("agent")
+        admin, agent = self._shared.token("admin"), self._shared.token("agent")
+        if self._store.is_shared:
+            await edge.commit(setup.belong)
         await edge.commit(lambda ctx: setup.prepare(ctx, admin, agent))
         await self._serve(edge)
         edge.close()
@@ -239,9 +274,9 @@ class ServerProcess:
         return World(
             settings=self._settings,
             uuids=UuidMaker(setup.PREFIX, secrets.randbelow),
-            token_key=self._state.secret_key(),
+            token_key=self._shared.secret_key(),
             random=random.random,
-            log_dir=self._state.logs,
+            log_dir=self._shared.logs,
             external_url=self._external_url(),
             trust=self._trust(),
             manages=self._options.manager,
@@ -253,7 +288,7 @@ class ServerProcess:
         plan, path = self._options.notifying, self._options.notify_secret_file
         if path is not None:
             return read_secret(path)
-        return self._state.notify_secret() if plan.url or plan.allowed else b""
+        return self._shared.notify_secret() if plan.url or plan.allowed else b""
 
     def _external_url(self) -> str:
         if self._options.external_url:
@@ -272,7 +307,7 @@ class ServerProcess:
     async def _serve(self, edge: Edge) -> None:
         http = HttpServer(self._http_config(edge), self._secure, self._settings.head_seconds)
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
-        managing = asyncio.create_task(manage(edge))
+        managing = asyncio.create_task(manage(edge, self._state.name()))
         keeping_house = asyncio.create_task(keep_house(edge))
         telling = asyncio.create_task(Notifier(edge, self._notify_secret).run())
         while not http.started and not serving.done():

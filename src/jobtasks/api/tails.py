@@ -125,7 +125,7 @@ class Tails:
             if attempt.number > place.number:
                 place.number, place.offset = attempt.number, 0
             if attempt.state < AttemptState.ENDED:
-                self._edge.hub.follow(attempt.id)
+                self._edge.follow(attempt.id)
                 return attempt
             path = logs.log_path(self._edge.world.log_dir, attempt)
             if logs.extent_of(path).file_bytes > place.offset:

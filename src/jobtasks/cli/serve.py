@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jobtasks.api.listeners import TlsOptions
+from jobtasks.cli.databases import Database, database_options
 from jobtasks.cli.durations import Duration
 from jobtasks.cli.embedded import end_with_parent
 from jobtasks.cli.notifying import notify_options
@@ -82,6 +83,7 @@ def retaining(
     help="Let --state lie on NFS, SMB, sshfs and the like: after a crash, a lost connection or with"
     " a second server there, records may be lost or damaged.",
 )
+@database_options
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time here; default: cores.")
 @click.option("--no-agent", is_flag=True, help="Run no tasks on this machine.")
 @click.option("--no-manager", is_flag=True, help="Start no jobs: programs of yours run them.")
@@ -125,6 +127,7 @@ def command(
     retain_logs: float | None,
     notifying: Notifying,
     notify_secret_file: Path | None,
+    database: Database,
     settings: Settings,
     parent: int | None,
 ) -> int:
@@ -157,6 +160,9 @@ def command(
             notifying=notifying,
             notify_secret_file=notify_secret_file,
             pages=pages_of,
+            database=database.address,
+            pooled=database.is_pooled,
+            shared=database.shared,
         ),
         retaining(settings, retain_jobs, retain_logs),
     )

@@ -23,6 +23,9 @@ class Settings:
     """An assignment that reaches its agent later than this is not started."""
     tick_seconds: float = 1.0
     """How often the manager looks when nothing wakes it."""
+    manager_seconds: float = 10.0
+    """Where several servers share a database: a manager that is silent for so long has a successor.
+    """
     clock_gap_seconds: float = 5.0
     """A tick later than this, or a wall clock that jumped by as much, renews every lease (R33)."""
     delay_seconds: float = 1.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from jobtasks.core.errors import Unavailable
 from jobtasks.core.identifiers import token_hash
 from jobtasks.service.context import Context
 
@@ -12,6 +15,22 @@ PREFIX = "zzzzz"
 def root_uuid(prefix: str) -> str:
     """Return the UUID of the user who owns what the admin's token creates."""
     return f"{prefix}-tpzed-000000000000000"
+
+
+def belong(ctx: Context) -> None:
+    """Bind a database that several servers share to their common secret key.
+
+    Raises:
+        Unavailable: it belongs to servers with another: what one tells its agents the others would
+            not know.
+    """
+    digest = hashlib.sha256(ctx.world.token_key).hexdigest()
+    ctx.tx.run("meta_put", key="key_digest", value=digest)
+    if ctx.tx.value("meta_value", key="key_digest") != digest:
+        raise Unavailable(
+            "The database belongs to servers with another secret.key: name the directory that they"
+            " share with --shared."
+        )
 
 
 def prepare(ctx: Context, admin_token: str, agent_token: str) -> None:

@@ -21,6 +21,15 @@ class LostManager(Unavailable):
     """Another manager has taken over: this one must not write any more."""
 
 
+class Standing(NamedTuple):
+    """Who manages, as the database has it."""
+
+    term: int
+    holder: str
+    held_until: int
+    """Changes whenever the manager renews; 0: it has given way."""
+
+
 class ExpiredAgent(NamedTuple):
     """An agent that was not heard for a whole lease."""
 
@@ -47,6 +56,26 @@ class LostAttempt(NamedTuple):
 def take_over(ctx: Context, holder: str) -> int:
     """Become the manager; return the term, which is higher than any before."""
     return int(ctx.tx.value("manager_take", holder=holder, held_until=ctx.lease_until))
+
+
+def stand_by(ctx: Context, holder: str, silent: Standing | None) -> int | Standing:
+    """Become the manager if none is at work; return the term, else who is.
+
+    One is not when it gave way, when it was this server itself in an earlier life, or when it is
+    still where `silent` has it, which was looked at so long ago that it must have renewed since.
+    No clock of one machine is compared with that of another.
+    """
+    standing = ctx.tx.one(Standing, "manager_standing")
+    is_free = standing is None or not standing.held_until or standing.holder == holder
+    if standing is None or is_free or standing == silent:
+        return take_over(ctx, holder)
+    return standing
+
+
+def give_way(ctx: Context, term: int) -> None:
+    """Let another be the manager at once, unless one is already."""
+    if ctx.tx.run("manager_yield", term=term):
+        ctx.wake.add("manager")
 
 
 def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:

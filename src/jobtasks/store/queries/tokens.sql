@@ -29,6 +29,15 @@ WHERE uuid = :uuid AND (last_used_at IS NULL OR last_used_at <= :before);
 -- meta_put: a fact about this database, when it is not yet known
 INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING;
 
+-- meta_value: a fact about this database
+SELECT value FROM meta WHERE key = :key;
+
+-- manager_standing: who manages, in which term, and what changes whenever it renews
+SELECT term, holder, held_until FROM manager;
+
+-- manager_yield: the manager ends in good order: another need not wait
+UPDATE manager SET held_until = 0 WHERE id = 1 AND term = :term;
+
 -- manager_take: a manager takes over; its term is higher than any before
 INSERT INTO manager (id, term, holder, held_until) VALUES (1, 1, :holder, :held_until)
 ON CONFLICT (id) DO UPDATE SET term = manager.term + 1, holder = excluded.holder, held_until = excluded.held_until
