@@ -54,6 +54,26 @@ class Settings:
     """The longest such hold (R16)."""
     overtaken_seconds: float = 600.0
     """How long a job that waits for several free nodes is overtaken by others (R18)."""
+    engine_poll_seconds: float = 10.0
+    """How often an engine is looked at that was asked for nodes."""
+    engine_command_seconds: float = 30.0
+    """How long one command to an engine may take."""
+    engine_asks_per_minute: float = 30.0
+    """So many requests are made of an engine in a minute at most."""
+    engine_settle_seconds: float = 60.0
+    """How long a request whose making had no clear outcome is looked for before it is repeated."""
+    engine_retry_seconds: float = 10.0
+    """Before a job's next request when one brought no node; doubled each time."""
+    engine_retry_seconds_max: float = 600.0
+    """The longest such time."""
+    engine_idle_seconds: float = 60.0
+    """How long a job's node that is more than it needs is idle before it is given back."""
+    engine_join_seconds: float = 300.0
+    """How long an agent may take to join from a node that was granted."""
+    engine_drain_seconds: float = 300.0
+    """How long before its time is up a node takes nothing new; at most a quarter of that time."""
+    engine_avoid_seconds: float = 600.0
+    """How long requests avoid a node that was lost."""
     body_bytes_max: int = 8 * 1024 * 1024
     """One request body."""
     bulk_body_bytes_max: int = 256 * 1024 * 1024
