@@ -16,38 +16,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobtasks.engines.local import find_keeper, start_keeper
+
 PAUSE_SECONDS_MIN = 0.1
 PAUSE_SECONDS_MAX = 10.0
 STEADY_SECONDS = 10.0
 """A keeper that lived so long is started again without a growing pause."""
-START_TIME_FIELD = 19
-"""Place of the start time in /proc/PID/stat, after the name of the program."""
 
 logger = logging.getLogger(__name__)
-
-
-def start_time(pid: int) -> int | None:
-    """Return when a process started, in ticks since boot; None when there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[START_TIME_FIELD])
-
-
-def find_keeper(node_dir: Path) -> int | None:
-    """Return a pidfd of the keeper that a former server left, None when there is none."""
-    try:
-        pid, started = map(int, (node_dir / "keeper.pid").read_text(encoding="ascii").split())
-        pidfd = os.pidfd_open(pid)
-    except (OSError, ValueError):
-        return None
-    # Compared after the pidfd is held: from here on it cannot become another process.
-    if start_time(pid) == started:
-        return pidfd
-    os.close(pidfd)
-    return None
 
 
 class EmbeddedNode:
@@ -96,19 +72,7 @@ class EmbeddedNode:
         return True
 
     def _start(self) -> None:
-        log = os.open(
-            self._dir / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        try:
-            self._child = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
+        self._child = start_keeper(self._dir, self._command)
         self._pidfd = os.pidfd_open(self._child.pid)
 
     async def _ended(self) -> None:

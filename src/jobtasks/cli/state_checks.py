@@ -133,7 +133,7 @@ def database(path: Path) -> Finding:
 
 def keeper(node_dir: Path, *, is_served: bool) -> Finding:
     """Return whether a keeper lives where it should, and only there."""
-    from jobtasks.api.node import find_keeper
+    from jobtasks.engines.local import find_keeper
 
     name = "keeper"
     pidfd = find_keeper(node_dir)
