@@ -36,6 +36,8 @@ STEADY_SECONDS = 10.0
 """An agent that lived so long is started again without a growing pause."""
 
 CANNOT_WORK = 125
+SENT_AWAY = 3
+"""The agent's exit code when its node is given back to the engine."""
 
 
 def become_subreaper() -> None:
@@ -77,7 +79,7 @@ class Keeper:
         self._agent: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
-        """Return the exit code: 0 when the last agent drained in good order."""
+        """Return the exit code: 0 when the last agent drained in good order, or was sent away."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._end)
         pause = PAUSE_SECONDS_MIN
@@ -85,6 +87,8 @@ class Keeper:
             started = time.monotonic()
             code = self._run_agent()
             killed = group_files.end(self._node) + end_descendants()
+            if code == SENT_AWAY:
+                return 0
             if self._ending:
                 return 0 if code == 0 else 1
             if time.monotonic() - started > STEADY_SECONDS:

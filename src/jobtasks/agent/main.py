@@ -1,6 +1,7 @@
 """The agent: `python -m jobtasks.agent.main`, started by the keeper.
 
-Exit codes: 0 it was told to go and went; 1 its keeper died; 125 it cannot work here.
+Exit codes: 0 it was told to go and went; 1 its keeper died; 3 the server sent it away: its keeper
+goes, too; 125 it cannot work here.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ logger = logging.getLogger("jobtasks.agent")
 
 CANNOT_WORK = 125
 KEEPER_DIED = 1
+SENT_AWAY = 3
 
 LOCK_SECONDS = 3.0
 """How long to wait for an earlier agent of the node to end."""
@@ -67,8 +69,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--node-dir", required=True, type=Path, metavar="DIR")
     result.add_argument("--ca-file", type=Path, metavar="FILE", help="whom an https server must be")
     result.add_argument("--slots", type=int, default=0, help="0: as many as there are cores")
+    result.add_argument("--cores", type=int, default=0, help="0: as many as there are")
+    result.add_argument("--memory-kib", type=int, default=0, help="0: as much as there is")
     result.add_argument("--pass-env", action="append", default=[], metavar="NAME")
     result.add_argument("--cgroups", default=cgroups.AUTO, metavar="auto|all|off|DIR")
+    result.add_argument("--request", default="", metavar="NAME", help="the engine's request")
+    result.add_argument("--place", default="", metavar="NAME", help="the engine's name of the node")
     result.add_argument("--keeper", type=int, default=0, metavar="PID", help=argparse.SUPPRESS)
     result.add_argument("--keeper-fd", type=int, default=-1, help=argparse.SUPPRESS)
     return result
@@ -80,7 +86,8 @@ class Agent:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._node: Path = options.node_dir.resolve()
-        self._slots = options.slots or machine.cores()
+        self._cores = options.cores or machine.cores()
+        self._slots = options.slots or self._cores
         self._hostname = socket.gethostname()
         self._loop = Loop()
         self._keeper_died = False
@@ -107,7 +114,9 @@ class Agent:
         finally:
             if self._groups is not None:
                 self._groups.close(self._node)
-        return KEEPER_DIED if self._keeper_died else 0
+        if self._keeper_died:
+            return KEEPER_DIED
+        return SENT_AWAY if self._reconciler.is_sent_away else 0
 
     def _open_groups(self) -> None:
         where = self._options.cgroups
@@ -248,9 +257,11 @@ class Agent:
             hostname=self._hostname,
             incarnation=secrets.token_hex(8),
             slots=self._slots,
-            memory_kib=machine.memory_kib(),
-            cores=machine.cores(),
+            memory_kib=min(self._options.memory_kib or sys.maxsize, machine.memory_kib()),
+            cores=self._cores,
             scratch_mb=machine.scratch_mb(str(self._node)),
+            request=self._options.request,
+            place=self._options.place,
         )
 
     def _work(self) -> None:

@@ -124,6 +124,8 @@ class Reconciler:
         self._patience_seconds = 900.0
         self._leave_until = 0.0
         self._goodbye = False
+        self.is_sent_away = False
+        """Whether the server has no use for this node any more."""
         self.phase = Phase.JOINING
 
     # The turn of the loop
@@ -204,6 +206,11 @@ class Reconciler:
         joined = self._read(_joined, status, body)
         if joined is None or self.phase is not Phase.JOINING:
             return
+        if joined.leave:
+            logger.info("not let in: the request for this node is over")
+            self.is_sent_away = True
+            self.phase = Phase.GONE
+            return
         self._agent = self._pusher.agent = joined.agent
         self._renew_seconds = joined.renew_seconds
         self._patience_seconds = joined.patience_seconds
@@ -277,6 +284,9 @@ class Reconciler:
                 self._attempts.exclusive.renewed(sent_boot)
             if orders.start:
                 self._quiet_until = self._loop.now() + LINGER_SECONDS
+            if orders.leave and self.phase is Phase.JOINED:
+                self.is_sent_away = True
+                self.leave()
         if leaving and not orders.stale:
             self.phase = Phase.GONE
 

@@ -173,4 +173,5 @@ def says_something(orders: Orders) -> bool:
         or orders.stop
         or orders.ask
         or orders.jobs_over
+        or orders.leave
     )

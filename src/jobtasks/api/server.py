@@ -12,8 +12,8 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -23,6 +23,7 @@ from starlette.routing import Route
 from jobtasks.api.app import make_app
 from jobtasks.api.connection import bounded_by
 from jobtasks.api.edge import Edge
+from jobtasks.api.engine import EngineKeeper
 from jobtasks.api.housekeeping import keep_house
 from jobtasks.api.hub import Hub
 from jobtasks.api.jsonlog import log_to_stderr
@@ -45,7 +46,8 @@ from jobtasks.core.errors import JobTasksError
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.notifying import NOBODY, Notifying
 from jobtasks.core.settings import Settings
-from jobtasks.engines.local import keeper_command
+from jobtasks.engines.base import Engine, Setting, make_engine
+from jobtasks.engines.local import LocalEngine, keeper_command
 from jobtasks.protocol.messages import Trust
 from jobtasks.service import sessions, setup
 from jobtasks.service.context import World
@@ -85,6 +87,10 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 0
     """0: a free one."""
+    engine: str = "local"
+    """Who gives nodes; "local": this machine is one."""
+    engine_options: Mapping[str, str] = field(default_factory=dict)
+    """What the engine is told, by name."""
     slots: int | None = None
     """Attempts at a time on the embedded node; None: as many as it has cores."""
     agent: bool = True
@@ -279,6 +285,7 @@ class ServerProcess:
             log_dir=self._shared.logs,
             external_url=self._external_url(),
             trust=self._trust(),
+            engine=self._options.engine,
             manages=self._options.manager,
             notifying=self._options.notifying,
         )
@@ -310,6 +317,8 @@ class ServerProcess:
         managing = asyncio.create_task(manage(edge, self._state.name()))
         keeping_house = asyncio.create_task(keep_house(edge))
         telling = asyncio.create_task(Notifier(edge, self._notify_secret).run())
+        engine = self._engine(edge.world)
+        keeping_engine = asyncio.create_task(EngineKeeper(edge, engine).keep()) if engine else None
         while not http.started and not serving.done():
             await asyncio.sleep(0.001)
         url = local_url(self._listener)
@@ -334,6 +343,8 @@ class ServerProcess:
         await managing
         await keeping_house
         await telling
+        if keeping_engine is not None:
+            await keeping_engine
         logger.info("ended in good order")
 
     async def _invite(self, edge: Edge) -> None:
@@ -345,6 +356,32 @@ class ServerProcess:
             print(f"sign in once, within an hour: {address}", file=sys.stderr, flush=True)
         else:
             logger.info("sign in once, within an hour", extra={"url": address})
+
+    def _engine(self, world: World) -> Engine | None:
+        """Return the engine that is asked for nodes; None: this machine is the only one.
+
+        Errors: Invalid, for a wrong name or option.
+        """
+        options = self._options
+        if options.engine == LocalEngine.name:
+            return None
+        engine = make_engine(
+            options.engine,
+            Setting(
+                url=self._external_url(),
+                token_file=self._state.agent_token_file,
+                state=self._state.path / "engine",
+                command_seconds=self._settings.engine_command_seconds,
+                authorities=self._secure.certificates.authorities if self._secure else "",
+                pass_env=options.pass_env,
+                slots=options.slots,
+                cgroups=options.cgroups,
+                options=options.engine_options,
+            ),
+        )
+        if not engine.hosts:
+            world.offer = engine.offer()
+        return engine
 
     async def _renew(self, world: World) -> None:
         """Take new certificates when there are any, at HUP at once."""

@@ -45,6 +45,16 @@ def chosen_settings(
     return settings
 
 
+def told_engine(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, str]:
+    """What ``--engine-option`` gave, by name; usage error for a word without ``=``."""
+    for word in given:
+        if not word.partition("=")[0] or "=" not in word:
+            raise click.BadParameter(f"{word!r} is not NAME=VALUE", context, parameter)
+    return {word.partition("=")[0]: word.partition("=")[2] for word in given}
+
+
 def retaining(
     settings: Settings, jobs_seconds: float | None, logs_seconds: float | None
 ) -> Settings:
@@ -84,6 +94,20 @@ def retaining(
     " a second server there, records may be lost or damaged.",
 )
 @database_options
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    help="Who gives nodes: local is this machine alone; with slurm, ssh or another it runs none.",
+)
+@click.option(
+    "--engine-option",
+    "engine_options",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=told_engine,
+    help="What the engine is told; may be repeated.",
+)
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time here; default: cores.")
 @click.option("--no-agent", is_flag=True, help="Run no tasks on this machine.")
 @click.option("--no-manager", is_flag=True, help="Start no jobs: programs of yours run them.")
@@ -117,6 +141,8 @@ def command(
     tls: TlsOptions | None,
     allow_plain_http: bool,
     allow_network_file_system: bool,
+    engine: str,
+    engine_options: dict[str, str],
     slots: int | None,
     no_agent: bool,
     no_manager: bool,
@@ -147,8 +173,10 @@ def command(
             state=state.path,
             host=host,
             port=port,
+            engine=engine,
+            engine_options=engine_options,
             slots=slots,
-            agent=not no_agent,
+            agent=not no_agent and engine == "local",
             manager=not no_manager,
             handover=handover,
             pass_env=pass_env,

@@ -67,6 +67,11 @@ def task_id(job_id: int, qsequence: int) -> int:
     return job_id << JOB_SHIFT | qsequence
 
 
+def job_of_task(task_id: int) -> int:
+    """Return the row id of the job that a task's row id names."""
+    return task_id >> JOB_SHIFT
+
+
 class UuidMaker:
     """Makes UUIDs that grow with time, so that an index over them grows at its end.
 

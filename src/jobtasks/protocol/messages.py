@@ -91,6 +91,10 @@ class Join(msgspec.Struct, omit_defaults=True):
     """Attempts that go on under this agent (a hand-over); all others of the node have ended."""
     ended: list[Ended] = []
     """Ends that the predecessor wrote down but that were not acknowledged."""
+    request: str = ""
+    """The engine's request by which the node was granted; "": somebody started the agent."""
+    place: str = ""
+    """The node as its engine names it."""
 
 
 class Joined(msgspec.Struct):
@@ -112,6 +116,8 @@ class Joined(msgspec.Struct):
     """Cap of one attempt's log; past it the first and the last half are kept (R38)."""
     acknowledged: list[int] = []
     """Attempts among `Join.ended` whose end is on record."""
+    leave: bool = False
+    """The request by which the node was granted is over: the agent is not let in, and goes."""
 
 
 class Sync(msgspec.Struct, omit_defaults=True):
@@ -238,6 +244,8 @@ class Orders(msgspec.Struct, omit_defaults=True):
     """Jobs of `Sync.jobs_known` that are final: forget them and remove their JOB_WORK."""
     follow: list[int] = []
     """Running attempts whose log somebody reads now: push what there is."""
+    leave: bool = False
+    """The node is given back to its engine: the agent goes, as at TERM, and its keeper with it."""
     trust: Trust | None = None
     """What holds now, when `Sync.trust` named something else; it holds for `start` already."""
 

@@ -83,20 +83,22 @@ def claim(
     *,
     behind: Sequence[int] = (),
     is_trial: bool = False,
+    only_job: int | None = None,
 ) -> list[Claimed]:
     """Give the node's free `slots` to waiting tasks; return them with their attempts.
 
     `taken` are its slots that are not free; `behind` whose attempts others may wait when the free
-    ones are filled. `is_trial` says that these try the node out (R16).
+    ones are filled. `is_trial` says that these try the node out (R16), `only_job` whose node it is
+    (R18).
     Counters move in `ledger`, which is taken as it is and may be flushed; the caller flushes what
     is left.
     """
-    live = lanes.read(ctx, ledger)
+    live = lanes.read(ctx, ledger, only_job)
     wanted = live.shapes()
     if not wanted:
         return []
     room = Room(node, [one.occupant for one in taken])
-    filling = Filling(ctx, room, slots, behind, is_trial)
+    filling = Filling(ctx, room, slots, behind, is_trial, only_job)
     filling.fill(wanted, live)
     return _store(ctx, ledger, Place(node.id, agent_id, is_trial), filling.chosen)
 
@@ -111,6 +113,7 @@ class Filling:
         slots: Sequence[int],
         behind: Sequence[int],
         is_trial: bool,
+        only_job: int | None,
     ) -> None:
         self.chosen: list[Chosen] = []
         self._ctx = ctx
@@ -119,6 +122,7 @@ class Filling:
         self._behind = len(behind)
         """So many of the slots, the last, are not free yet."""
         self._is_trial = is_trial
+        self._only_job = only_job
         self._needs: dict[int, Needs] = {}
         self._waiting: dict[int, Iterator[Candidate]] = {}
         self._someone_gathers = is_trial
@@ -153,7 +157,8 @@ class Filling:
         if gang is None:
             return
         self._someone_gathers = True
-        if self._is_trial or not gangs.may_use(gang, self._room):
+        is_strange = self._only_job not in (None, gang.job_id)
+        if self._is_trial or is_strange or not gangs.may_use(gang, self._room):
             self._ctx.tx.run("kept_remove", node_id=self._room.size.id)
         elif self._slots:
             slot = self._slots.pop()

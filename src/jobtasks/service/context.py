@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jobtasks.core.growth import Offer
 from jobtasks.core.identifiers import UuidMaker
 from jobtasks.core.notifying import NOBODY, Notifying
 from jobtasks.core.settings import Settings
@@ -37,6 +38,9 @@ class World:
     notifying: Notifying = NOBODY
     """Who is told of the ends of jobs."""
     engine: str = "local"
+    """Name of the engine that is asked for nodes."""
+    offer: Offer | None = None
+    """What it gives; None: nodes are not asked for by job."""
     manages: bool = True
     """Whether our manager runs jobs; else every new job is foreign (R7b)."""
     random_below: Callable[[int], int] = secrets.randbelow

@@ -241,7 +241,7 @@ def wait_again(ctx: Context, ledger: Ledger, facts: EndFacts) -> None:
     ctx.tx.run("task_stopped", task_id=facts.task_id, attempt_id=facts.id, now=ctx.now)
     ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.WAITING)
     avoid = _spent(facts).failed_nodes
-    avoid_seconds = _avoid_seconds(ctx, shapes.decode_needs(facts.needs), avoid)
+    avoid_seconds = _avoid_seconds(ctx, facts.job_id, shapes.decode_needs(facts.needs), avoid)
     _requeue(ctx, ledger, facts, facts.shape_id, 0.0, avoid, avoid_seconds)
 
 
@@ -332,13 +332,12 @@ def _charged(
     """Return what follows from a failure that uses a budget (R14)."""
     largest_kib = facts.memory_kib
     if cause is Cause.OUT_OF_MEMORY:
-        sizes = [alike.size.memory_kib for alike in fleet.alike_nodes(ctx)]
-        largest_kib = max(sizes, default=largest_kib)
+        largest_kib = fleet.largest_kib(ctx, facts.job_id) or largest_kib
     return retry.after_failure(
         cause,
         spent,
         node=facts.node_id,
-        nodes_left=_has_other(ctx, needs, {*spent.unable_nodes, facts.node_id}),
+        nodes_left=_has_other(ctx, facts.job_id, needs, {*spent.unable_nodes, facts.node_id}),
         max_attempts=needs.max_attempts or None,
         used_memory_kib=max(facts.memory_kib, ended.peak_memory_kib or 0),
         largest_node_kib=largest_kib,
@@ -367,20 +366,21 @@ def _try_again(
     if decision.spent.memory_kib > needs.memory_kib:
         needs = msgspec.structs.replace(needs, memory_kib=decision.spent.memory_kib)
         shape_id = shapes.shape_of(ctx, needs)
-    avoid_seconds = _avoid_seconds(ctx, needs, decision.avoid_nodes)
+    avoid_seconds = _avoid_seconds(ctx, facts.job_id, needs, decision.avoid_nodes)
     _requeue(
         ctx, ledger, facts, shape_id, decision.delay_seconds, decision.avoid_nodes, avoid_seconds
     )
 
 
-def _avoid_seconds(ctx: Context, needs: Needs, avoid: tuple[int, ...]) -> float:
+def _avoid_seconds(ctx: Context, job_id: int, needs: Needs, avoid: tuple[int, ...]) -> float:
     """Return how long a task waits for another node; 0 where none exists (R12)."""
-    return ctx.settings.avoid_seconds if avoid and _has_other(ctx, needs, set(avoid)) else 0.0
+    has_other = avoid and _has_other(ctx, job_id, needs, set(avoid))
+    return ctx.settings.avoid_seconds if has_other else 0.0
 
 
-def _has_other(ctx: Context, needs: Needs, tried: set[int]) -> bool:
+def _has_other(ctx: Context, job_id: int, needs: Needs, tried: set[int]) -> bool:
     """Return whether usable nodes outside `tried` could run a task of these needs (R12, R25)."""
-    return fleet.count_able(ctx, needs, tried) >= needs.nodes
+    return fleet.count_able(ctx, job_id, needs, tried) >= needs.nodes
 
 
 def _requeue(

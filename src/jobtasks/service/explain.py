@@ -30,7 +30,7 @@ from jobtasks.core.placement import NodeSize, Occupant
 from jobtasks.core.reasons import LISTED_MAX, Reason
 from jobtasks.core.sequencing import Level
 from jobtasks.core.states import AttemptState, BatchState, JobState, TaskState
-from jobtasks.service import access, endings, gangs, shapes
+from jobtasks.service import access, endings, engines, gangs, shapes
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import JobRecord, TaskRecord
 
@@ -127,7 +127,9 @@ def task_reasons(ctx: Context, caller: Caller, uuid: str) -> list[Reason]:
     holders = []
     if frontier is not None and frontier.sequence < task.sequence:
         holders = _holders(ctx, record, frontier.sequence)
-    return explain_task(_task(ctx, task), _job(ctx, record), frontier, holders, _fleet(ctx))
+    return explain_task(
+        _task(ctx, task), _job(ctx, record), frontier, holders, _fleet(ctx, record.id)
+    )
 
 
 def job_reasons(ctx: Context, caller: Caller, uuid: str) -> list[Reason]:
@@ -138,7 +140,7 @@ def job_reasons(ctx: Context, caller: Caller, uuid: str) -> list[Reason]:
         return [theirs]
     level = _frontier_level(ctx, record)
     frontier = None if level is None else _frontier(ctx, record, level)
-    return explain_job(_job(ctx, record), frontier, _fleet(ctx))
+    return explain_job(_job(ctx, record), frontier, _fleet(ctx, record.id))
 
 
 def _theirs(ctx: Context, job: JobRecord) -> Reason | None:
@@ -228,14 +230,15 @@ def _job(ctx: Context, job: JobRecord) -> JobView:
     )
 
 
-def _fleet(ctx: Context) -> Fleet:
+def _fleet(ctx: Context, job_id: int) -> Fleet:
+    """Return the nodes that may serve a job, and what an engine was asked for it."""
     occupants: dict[int, list[Occupant]] = defaultdict(list)
     for row in ctx.tx.all(OccupantRow, "explain_occupants"):
         needs = shapes.decode_needs(row.needs)
         occupants[row.node_id].append(Occupant(row.job_id, needs, row.memory_kib))
-    rows = ctx.tx.all(NodeRow, "explain_nodes")
+    rows = ctx.tx.all(NodeRow, "explain_nodes", job_id=job_id)
     nodes = [_node(row, occupants[row.id]) for row in rows]
-    return Fleet(ctx.now, nodes, gathering=_gathering(ctx))
+    return Fleet(ctx.now, nodes, engines.told(ctx, job_id), _gathering(ctx))
 
 
 def _gathering(ctx: Context) -> Gathering | None:

@@ -71,9 +71,9 @@ class StartWait(NamedTuple):
     since: int
 
 
-def usable_nodes(ctx: Context) -> list[UsableNode]:
-    """Return the nodes that take new work."""
-    return ctx.tx.all(_usable_node, "nodes_usable", now=ctx.now)
+def usable_nodes(ctx: Context, job_id: int | None = None) -> list[UsableNode]:
+    """Return the nodes that take new work of all jobs, and those that do of this one only (R18)."""
+    return ctx.tx.all(_usable_node, "nodes_usable", job_id=job_id, now=ctx.now)
 
 
 def _usable_node(
@@ -91,9 +91,13 @@ def _usable_node(
 
 
 def alike_nodes(
-    ctx: Context, *, on_trial: bool = False, without: Collection[int] = ()
+    ctx: Context,
+    job_id: int | None = None,
+    *,
+    on_trial: bool = False,
+    without: Collection[int] = (),
 ) -> list[AlikeNodes]:
-    """Return the nodes that take new work by their sizes: a thousand alike are one row.
+    """Return the same nodes by their sizes: a thousand alike are one row.
 
     Those on trial (R16) are among them when `on_trial` says so; those `without` are not.
     """
@@ -106,21 +110,29 @@ def alike_nodes(
     return ctx.tx.all(
         alike,
         "nodes_alike",
+        job_id=job_id,
         now=ctx.now,
         held_seconds_max=math.inf if on_trial else 0.0,
         without=msgspec.json.encode(without).decode(),
     )
 
 
-def count_trusted(ctx: Context, without: Collection[int] = ()) -> int:
-    """Return how many nodes take new work and are not on trial, beside those `without`."""
-    return sum(alike.number for alike in alike_nodes(ctx, without=without))
+def count_trusted(ctx: Context, job_id: int | None, without: Collection[int] = ()) -> int:
+    """Return how many such nodes are not on trial, beside those `without`."""
+    return sum(alike.number for alike in alike_nodes(ctx, job_id, without=without))
 
 
-def count_able(ctx: Context, needs: Needs, without: Collection[int] = ()) -> int:
+def count_able(ctx: Context, job_id: int, needs: Needs, without: Collection[int] = ()) -> int:
     """Return how many of the same nodes are large enough for such a task (R12, R25)."""
-    found = alike_nodes(ctx, without=without)
+    found = alike_nodes(ctx, job_id, without=without)
     return sum(alike.number for alike in found if is_large_enough(alike.size, needs))
+
+
+def largest_kib(ctx: Context, job_id: int) -> int:
+    """Return the memory of the largest node that a job has, or that its engine could grant it."""
+    sizes = [alike.size.memory_kib for alike in alike_nodes(ctx, job_id)]
+    limits = ctx.world.offer.limits if ctx.world.offer else None
+    return max([*sizes, *(kind.memory_kib for kind in (limits.kinds if limits else ()))], default=0)
 
 
 def taken_slots(ctx: Context, node_id: int) -> list[TakenSlot]:
@@ -128,12 +140,13 @@ def taken_slots(ctx: Context, node_id: int) -> list[TakenSlot]:
     return ctx.tx.all(TakenSlot, "occupants_of_node", node_id=node_id)
 
 
-def fewer_nodes(ctx: Context) -> None:
-    """Some node takes no more work: the last ones must not wait or be waited for (R12, R16)."""
-    if not count_trusted(ctx):
-        for node_id in ctx.tx.all(int, "nodes_distrusted"):
-            trust(ctx, node_id)
-    stop_avoiding(ctx)
+def fewer_nodes(ctx: Context, node_id: int) -> None:
+    """A node takes no more work: the last ones must not wait or be waited for (R12, R16)."""
+    job_id = ctx.tx.value("node_job", node_id=node_id)
+    if not count_trusted(ctx, job_id):
+        for distrusted in ctx.tx.all(int, "nodes_distrusted", job_id=job_id):
+            trust(ctx, distrusted)
+    stop_avoiding(ctx, job_id)
 
 
 def trust(ctx: Context, node_id: int) -> None:
@@ -142,9 +155,14 @@ def trust(ctx: Context, node_id: int) -> None:
         ctx.wake.update({"manager", "nodes"})
 
 
-def stop_avoiding(ctx: Context) -> None:
-    """Let no task wait for another node where only one takes work, or none (R12)."""
-    if count_trusted(ctx) <= 1 and ctx.tx.run("requeue_stop_avoiding", now=ctx.now):
+def stop_avoiding(ctx: Context, job_id: int | None) -> None:
+    """Let no task wait for another node where only one takes work, or none (R12).
+
+    With a job its own are meant: of the node that takes no more work it was the only one.
+    """
+    if count_trusted(ctx, job_id) > 1:
+        return
+    if ctx.tx.run("requeue_stop_avoiding", job_id=job_id, now=ctx.now):
         ctx.wake.add("nodes")
 
 

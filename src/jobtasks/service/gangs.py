@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from jobtasks.core import sharing
 from jobtasks.core.constraints import Needs
+from jobtasks.core.identifiers import job_of_task
 from jobtasks.core.placement import NodeSize, Occupant, Room, is_large_enough
 from jobtasks.service import fleet, shapes
 from jobtasks.service.context import Context
@@ -76,8 +77,9 @@ def gather(ctx: Context, task_id: int, needs: Needs) -> bool:
 
 
 def _may_gather(ctx: Context, task_id: int, needs: Needs) -> bool:
+    job_id = job_of_task(task_id)
     avoided = ctx.tx.all(int, "avoided_by_task", task_id=task_id, now=ctx.now)
-    return sharing.may_gather(fleet.count_able(ctx, needs, avoided), needs)
+    return sharing.may_gather(fleet.count_able(ctx, job_id, needs, avoided), needs)
 
 
 def give_up(ctx: Context) -> None:

@@ -10,7 +10,16 @@ import msgspec
 from jobtasks.core import constraints as rules
 from jobtasks.core.errors import Invalid
 from jobtasks.core.states import BatchState, JobState, TaskState
-from jobtasks.service import access, creation, events, families, family_retry, notices, shapes
+from jobtasks.service import (
+    access,
+    creation,
+    engines,
+    events,
+    families,
+    family_retry,
+    notices,
+    shapes,
+)
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.creation import Creator
 from jobtasks.service.idempotency import Name, once
@@ -99,6 +108,7 @@ def _retry(
     if chosen is None and constraints:
         merged = _merge(ctx, job.runtime_constraints, constraints)
         notices.check_target(ctx, shapes.job_constraints(merged).notify_url)
+        engines.refuse_impossible(ctx, merged)
     ctx.tx.run(
         "job_requeue",
         job_id=job.id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from jobtasks.service import (
     changes,
     creation,
     endings,
+    engines,
     events,
     fleet,
     foreign_jobs,
@@ -141,6 +142,8 @@ def _create(
     found = reusing.find(ctx, caller, values, reuse) if reuse else None
     if found is not None:
         return show(ctx, caller, found)
+    if not foreign:
+        engines.refuse_impossible(ctx, values["runtime_constraints"])
     uuid = ctx.world.uuids.make("job", ctx.now)
     owner: dict[str, Any] = {"uuid": uuid, "owner_uuid": caller.user_uuid, "now": ctx.now}
     job_id = ctx.tx.add("job_add", **owner, **begun, **values)
@@ -243,6 +246,8 @@ def _store_changes(ctx: Context, caller: Caller, job: JobRecord, given: dict[str
     for name, value in given.items():
         values[name] = stored(ctx, JOBS.attributes[name], value)
     values = checked(values, foreign=False)
+    if "runtime_constraints" in given:
+        engines.refuse_impossible(ctx, values["runtime_constraints"])
     changed = ctx.tx.run(
         "job_update",
         job_id=job.id,
@@ -276,9 +281,9 @@ def start_queued(ctx: Context) -> bool:
     waiting: list[fleet.WaitingJob] = []
     room = Room(ctx)
     for job in _queued(ctx):
-        if not room.alike:
+        if not room.is_there:
             break
-        wanted = room.wanted(job.runtime_constraints)
+        wanted = room.wanted(job.runtime_constraints, job.id)
         if wanted.may_start:
             _start(ctx, job)
             started += 1
@@ -298,7 +303,7 @@ def start_at_once(ctx: Context, uuid: str) -> None:
     queued = ctx.tx.all(QueuedJob, "jobs_queued", after_job=0, limit=2) if ctx.world.manages else []
     if [job.uuid for job in queued] != [uuid]:
         return
-    wanted = Room(ctx).wanted(queued[0].runtime_constraints)
+    wanted = Room(ctx).wanted(queued[0].runtime_constraints, queued[0].id)
     if wanted.may_start and wanted.min_nodes == 1:
         _start(ctx, queued[0])
         ctx.wake.discard("manager")
@@ -326,25 +331,43 @@ class Room:
         return fleet.alike_nodes(self._ctx, on_trial=True)
 
     @cached_property
+    def granted(self) -> set[int]:
+        """Jobs that have nodes of their own (R18)."""
+        return set(self._ctx.tx.all(int, "jobs_with_nodes"))
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is any node."""
+        return bool(self.alike or self.granted)
+
+    @cached_property
     def nodes(self) -> list[fleet.UsableNode]:
         """Each node, with what is free there."""
         return fleet.usable_nodes(self._ctx)
 
-    def wanted(self, constraints: str) -> Wanted:
-        """Return what jobs with these `runtime_constraints` want."""
+    def wanted(self, constraints: str, job_id: int) -> Wanted:
+        """Return what a job with these `runtime_constraints` wants."""
+        if job_id in self.granted:
+            alike = fleet.alike_nodes(self._ctx, job_id, on_trial=True)
+            return _look(constraints, alike, lambda: fleet.usable_nodes(self._ctx, job_id))
         found = self._known.get(constraints)
         if found is None:
-            found = self._known[constraints] = self._look(constraints)
+            found = _look(constraints, self.alike, lambda: self.nodes)
+            self._known[constraints] = found
         return found
 
-    def _look(self, constraints: str) -> Wanted:
-        min_nodes = shapes.job_constraints(constraints).min_nodes or 1
-        needs = shapes.needs_of_job(constraints)
-        if min_nodes == 1:
-            may_start = any(is_large_enough(one.size, needs) for one in self.alike)
-        else:
-            may_start = fleet.is_enough_free(self.nodes, needs, min_nodes)
-        return Wanted(min_nodes, needs, may_start)
+
+def _look(
+    constraints: str, alike: list[fleet.AlikeNodes], nodes: Callable[[], list[fleet.UsableNode]]
+) -> Wanted:
+    """Return what a job wants, and whether it is among these nodes."""
+    min_nodes = shapes.job_constraints(constraints).min_nodes or 1
+    needs = shapes.needs_of_job(constraints)
+    if min_nodes == 1:
+        may_start = any(is_large_enough(one.size, needs) for one in alike)
+    else:
+        may_start = fleet.is_enough_free(nodes(), needs, min_nodes)
+    return Wanted(min_nodes, needs, may_start)
 
 
 def _queued(ctx: Context) -> Iterator[QueuedJob]:

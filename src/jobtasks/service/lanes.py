@@ -205,22 +205,24 @@ class ManyReadyJobs:
             after = complete_to
 
 
-def read(ctx: Context, ledger: Ledger) -> FewLanes | ManyLanes:
-    """Return the lanes that are live when what the ledger has noted is taken into account.
+def read(ctx: Context, ledger: Ledger, only_job: int | None = None) -> FewLanes | ManyLanes:
+    """Return the lanes that are live, of all jobs or of one, with what the ledger has noted.
 
     It is written first, unless lanes and all they stand for stay as they are: tasks have ended that
     did nothing but complete, each of a lane that is still live, so that its frontier is where it
     was. Then it can be written with what the claim moves.
     """
-    rows = _few(ctx)
+    rows = _few(ctx, only_job)
     if ledger.touched and not (rows and ledger.has_only_moved({row[:2] for row in rows})):
         ledger.flush()
-        rows = _few(ctx)
+        rows = _few(ctx, only_job)
     return ManyLanes(ctx) if rows is None else FewLanes(rows, ledger.slots)
 
 
-def _few(ctx: Context) -> list[LaneRow] | None:
-    """Return all live lanes; None when these are many."""
+def _few(ctx: Context, only_job: int | None) -> list[LaneRow] | None:
+    """Return all live lanes; None when these are many. Those of one job are never too many."""
+    if only_job is not None:
+        return ctx.tx.all(LaneRow, "lanes_live_of_job", job_id=only_job)
     rows = ctx.tx.all(LaneRow, "lanes_live", limit=FEW + 1)
     return rows if len(rows) <= FEW else None
 

@@ -28,7 +28,7 @@ from jobtasks.protocol.messages import (
     Stop,
     Sync,
 )
-from jobtasks.service import access, ends, events, fleet, gangs, shapes
+from jobtasks.service import access, ends, engines, events, fleet, gangs, shapes
 from jobtasks.service.claim import claim
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.fleet import TakenSlot
@@ -40,6 +40,8 @@ PLACES_MAX = 33
 """So many attempts may a slot have, whatever its agent says."""
 LOOK_FOR_OVER = 16
 """Of the syncs that start something one in so many looks which jobs are over: there is time."""
+SENT_AWAY = 2
+"""Stands in `leaving` of a node whose agent is to go."""
 NOT_STARTED = "its agent did not start it: it was too late, or no process could be started then"
 
 
@@ -65,6 +67,10 @@ class ServedNode(NamedTuple):
     """Above 0: the manager held it, and no task has completed there since (R16)."""
     kept_job_id: int | None
     """The job for whose start it takes nothing new (R18)."""
+    job_id: int | None
+    """The only job that it serves (R18)."""
+    leaving: int
+    """2: it was given back to its engine, and its agent is to go."""
     sync_number: int
     live: int
 
@@ -106,6 +112,9 @@ def join(ctx: Context, caller: Caller, message: Join) -> Joined:
     access.require_agent(caller)
     if message.version != messages.VERSION:
         raise Invalid(f"This server speaks version {messages.VERSION}, not {message.version}.")
+    request = engines.admit(ctx, message.request) if message.request else None
+    if message.request and request is None:
+        return _joined(ctx, 0, [], leave=True)
     known = ctx.tx.one(KnownNode, "node_by_lasting_id", lasting_id=message.node)
     node_id = known.id if known else _add_node(ctx, message)
     ctx.tx.run("node_come_back", node_id=node_id)
@@ -118,6 +127,8 @@ def join(ctx: Context, caller: Caller, message: Join) -> Joined:
         now=ctx.now,
     )
     ctx.tx.run("node_update", node_id=node_id, agent_id=agent_id, now=ctx.now, **_size_of(message))
+    if request is not None:
+        engines.bind(ctx, request, node_id, message.place, is_new=known is None)
     _settle_predecessor(ctx, node_id, agent_id, message)
     events.node_changed(ctx, node_id, "joined")
     ctx.wake.update({"manager", "nodes"})
@@ -157,7 +168,7 @@ def _settle_predecessor(ctx: Context, node_id: int, agent_id: int, message: Join
     ledger.flush()
 
 
-def _joined(ctx: Context, agent_id: int, acknowledged: list[int]) -> Joined:
+def _joined(ctx: Context, agent_id: int, acknowledged: list[int], *, leave: bool = False) -> Joined:
     settings = ctx.settings
     return Joined(
         agent=agent_id,
@@ -168,6 +179,7 @@ def _joined(ctx: Context, agent_id: int, acknowledged: list[int]) -> Joined:
         freeze_seconds=leases.freeze_seconds(settings),
         log_bytes_max=settings.log_bytes_max,
         acknowledged=acknowledged,
+        leave=leave,
     )
 
 
@@ -254,7 +266,15 @@ def _orders(ctx: Context, ledger: Ledger, node: ServedNode, message: Sync) -> Or
         began = time.perf_counter()
         is_trial = bool(node.held_seconds)
         claimed = claim(
-            ctx, ledger, size, message.agent, free, taken, behind=behind, is_trial=is_trial
+            ctx,
+            ledger,
+            size,
+            message.agent,
+            free,
+            taken,
+            behind=behind,
+            is_trial=is_trial,
+            only_job=node.job_id,
         )
         to_start |= bool(claimed)
         ctx.measured.append(("claim_seconds", "", time.perf_counter() - began))
@@ -344,6 +364,7 @@ def _compose(
     named: set[int],
 ) -> Orders:
     orders = Orders(message.number)
+    orders.leave = node.leaving == SENT_AWAY
     orders.start = [_assignment(ctx, node, row) for row in starts]
     orders.jobs = _briefs(ctx, starts, set(message.jobs_known))
     orders.stop = _stops(live, named)
@@ -434,7 +455,7 @@ def lose_agent(ctx: Context, agent_id: int, node_id: int, kind: EndKind, reason:
     """End an agent and every attempt that it may still run."""
     if not ctx.tx.run("agent_end", agent_id=agent_id, now=ctx.now):
         return
-    fleet.fewer_nodes(ctx)
+    fleet.fewer_nodes(ctx, node_id)
     events.node_changed(ctx, node_id, "gone")
     gangs.lose_seats(ctx, node_id)
     ledger = Ledger(ctx)

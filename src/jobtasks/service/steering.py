@@ -58,7 +58,7 @@ def hold(
         now=ctx.now,
     )
     events.node_changed(ctx, node.id, "held")
-    return _less_room(ctx, caller, uuid)
+    return _less_room(ctx, caller, node)
 
 
 def drain(ctx: Context, caller: Caller, uuid: str, reason: Any = None) -> NodeRecord:
@@ -79,14 +79,14 @@ def drain(ctx: Context, caller: Caller, uuid: str, reason: Any = None) -> NodeRe
         now=ctx.now,
     )
     events.node_changed(ctx, node.id, "draining")
-    return _less_room(ctx, caller, uuid)
+    return _less_room(ctx, caller, node)
 
 
-def _less_room(ctx: Context, caller: Caller, uuid: str) -> NodeRecord:
+def _less_room(ctx: Context, caller: Caller, node: NodeRecord) -> NodeRecord:
     """Return a node that takes no more work; the manager is to know when that ends."""
-    fleet.fewer_nodes(ctx)
+    fleet.fewer_nodes(ctx, node.id)
     ctx.wake.add("manager")
-    return show(ctx, caller, uuid)
+    return show(ctx, caller, node.uuid)
 
 
 def release(ctx: Context, caller: Caller, uuid: str) -> NodeRecord:

@@ -43,6 +43,8 @@ class StandingRow(NamedTuple):
     losing_streak: str
     losing_witnessed: int
     held_seconds: float
+    job_id: int | None
+    """The only job that it serves."""
 
 
 class CountedLoss(NamedTuple):
@@ -79,7 +81,7 @@ def note_failure(ctx: Context, ledger: Ledger, failed: Failed) -> bool:
     row = ctx.tx.one(StandingRow, "node_standing", node_id=failed.node_id)
     assert row is not None
     ledger.successes = {one for one in ledger.successes if one[0] != failed.node_id}
-    is_needed = not fleet.count_trusted(ctx, without=[failed.node_id])
+    is_needed = not fleet.count_trusted(ctx, row.job_id, without=[failed.node_id])
     if row.held_seconds and not is_needed:
         if failed.is_canary:
             _hold(ctx, failed, row, f"the task that tried it out failed too: {failed.reason}")
@@ -124,7 +126,7 @@ def _hold(ctx: Context, failed: Failed, row: StandingRow, reason: str) -> None:
         reason=reason[:REASON_CHARACTERS_MAX],
         now=ctx.now,
     )
-    fleet.stop_avoiding(ctx)
+    fleet.stop_avoiding(ctx, row.job_id)
     ctx.wake.add("manager")
 
 

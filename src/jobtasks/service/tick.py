@@ -8,7 +8,17 @@ import msgspec
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.protocol.messages import Ended, EndKind
-from jobtasks.service import arrivals, ends, events, gangs, jobs, node_history, nodes, repeats
+from jobtasks.service import (
+    arrivals,
+    ends,
+    engines,
+    events,
+    gangs,
+    jobs,
+    node_history,
+    nodes,
+    repeats,
+)
 from jobtasks.service.context import Context
 from jobtasks.service.ledger import Ledger
 
@@ -99,6 +109,7 @@ def tick(ctx: Context, term: int, *, gap: bool = False) -> int | None:
     more = jobs.start_queued(ctx) or more
     gangs.give_up(ctx)
     node_history.note(ctx)
+    engines.arrange(ctx)
     more = sweep(ctx) or more
     return 0 if more else _next_due(ctx)
 
@@ -124,6 +135,7 @@ def expire(ctx: Context) -> None:
     for agent in ctx.tx.all(ExpiredAgent, "agents_expired", now=ctx.now):
         reason = f"its node was not heard for {ctx.settings.lease_seconds:g} s"
         nodes.lose_agent(ctx, agent.id, agent.node_id, EndKind.AGENT_LOST, reason)
+        ctx.tx.run("node_lost", node_id=agent.node_id, now=ctx.now)
     before = ctx.now - round(ctx.settings.lease_seconds * MICROSECONDS)
     ledger = Ledger(ctx)
     for attempt in ctx.tx.all(LostAttempt, "attempts_lost", before=before):

@@ -37,6 +37,7 @@ class SimulatedAgent:
         memory_kib: int = 1_000_000,
         cores: int = 8,
         scratch_mb: int = 1000,
+        request: str = "",
     ) -> None:
         self.service = service
         self.node = node
@@ -44,6 +45,7 @@ class SimulatedAgent:
         self.memory_kib = memory_kib
         self.cores = cores
         self.scratch_mb = scratch_mb
+        self.request = request
         self.running: dict[int, Assignment] = {}
         self.ended: list[Ended] = []
         self.number = 0
@@ -67,6 +69,8 @@ class SimulatedAgent:
             scratch_mb=self.scratch_mb,
             running=[Alive(attempt) for attempt in self.running],
             ended=self.ended,
+            request=self.request,
+            place=self.node if self.request else "",
         )
         self.joined = self.service.as_token(AGENT_TOKEN, nodes.join, message)
         self.ended = [end for end in self.ended if end.attempt not in self.joined.acknowledged]

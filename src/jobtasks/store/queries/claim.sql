@@ -8,6 +8,17 @@ JOIN shape AS s ON s.id = l.shape_id
 LEFT JOIN usage AS u ON u.owner_uuid = l.owner_uuid
 WHERE l.live = 1 AND l.ready > 0 LIMIT :limit;
 
+-- lanes_live_of_job: the same of one job
+SELECT l.job_id, l.sequence, l.shape_id, l.priority, l.owner_uuid, l.slots, coalesce(u.slots, 0), EXISTS (
+    SELECT 1 FROM requeue AS q
+    WHERE q.job_id = l.job_id AND q.sequence = l.sequence AND q.shape_id = l.shape_id AND q.due = 1
+), s.needs
+FROM tally AS y
+JOIN lane AS l ON l.job_id = y.job_id AND l.sequence = y.frontier
+JOIN shape AS s ON s.id = l.shape_id
+LEFT JOIN usage AS u ON u.owner_uuid = l.owner_uuid
+WHERE y.job_id = :job_id AND l.live = 1 AND l.ready > 0;
+
 -- shapes_live: distinct shapes of which some running job has a task ready at its frontier
 WITH RECURSIVE found (id) AS (
     SELECT min(shape_id) FROM lane WHERE live = 1 AND ready > 0

@@ -1,4 +1,4 @@
--- explain_nodes: every node that joined and was not deleted, and whether its agent is there
+-- explain_nodes: every node that may serve a job and was not deleted, and whether its agent is there
 SELECT n.id, n.uuid, n.hostname, n.memory_kib, n.cores, n.scratch_mb, n.slots, n.draining,
     n.draining_reason, n.held_until, n.held_reason, coalesce(a.live, 0),
     n.held_seconds > 0 AND EXISTS (
@@ -8,7 +8,7 @@ SELECT n.id, n.uuid, n.hostname, n.memory_kib, n.cores, n.scratch_mb, n.slots, n
 FROM node AS n
 LEFT JOIN agent AS a ON a.id = n.agent_id
 LEFT JOIN job AS j ON j.id = n.kept_job_id
-WHERE n.deleted_at IS NULL
+WHERE n.deleted_at IS NULL AND (n.job_id IS NULL OR n.job_id = :job_id)
 ORDER BY n.id;
 
 -- explain_occupants: live attempts of every node with their needs

@@ -60,7 +60,10 @@ UPDATE node SET
 WHERE held_until IS NOT NULL AND held_until <= :now;
 
 -- node_standing: what is remembered of a node's failures
-SELECT slots, losing_streak, losing_witnessed, held_seconds FROM node WHERE id = :node_id;
+SELECT slots, losing_streak, losing_witnessed, held_seconds, job_id FROM node WHERE id = :node_id;
+
+-- node_job: the only job that a node serves
+SELECT job_id FROM node WHERE id = :node_id;
 
 -- node_lose: one more failure in a row on a node
 UPDATE node SET
@@ -94,9 +97,10 @@ UPDATE node SET
     modified_at = :now
 WHERE id = :node_id AND held_seconds > 0;
 
--- nodes_distrusted: live nodes that only the manager keeps from work
+-- nodes_distrusted: live nodes that only the manager keeps from work, those of all jobs and of one
 SELECT n.id FROM agent AS a JOIN node AS n ON n.id = a.node_id
 WHERE a.live = 1 AND n.draining = 0 AND n.held_seconds > 0 AND n.held_by_user_uuid IS NULL
+AND (n.job_id IS NULL OR n.job_id = :job_id)
 ORDER BY n.id;
 
 -- canaries_live: how many attempts of a node on trial have not ended
@@ -136,22 +140,24 @@ ORDER BY o.slot, a.id;
 
 -- node_of_agent: the node that an agent serves, when it is live
 SELECT n.id, n.hostname, n.slots, n.memory_kib, n.cores, n.scratch_mb, n.draining, n.held_until,
-    n.held_seconds, n.kept_job_id, a.sync_number, a.live
+    n.held_seconds, n.kept_job_id, n.job_id, n.leaving, a.sync_number, a.live
 FROM agent AS a JOIN node AS n ON n.id = a.node_id
 WHERE a.id = :agent_id;
 
--- nodes_usable: nodes with a live agent that take new work, and how many live attempts each has
+-- nodes_usable: nodes that take new work of all jobs, or of one, and how many live attempts each has
 SELECT n.id, n.memory_kib, n.cores, n.scratch_mb, n.slots, n.held_seconds > 0,
     u.slots_taken, u.reserved_kib
 FROM agent AS a JOIN node AS n ON n.id = a.node_id JOIN node_use AS u ON u.node_id = n.id
 WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
+AND (n.job_id IS NULL OR n.job_id = :job_id)
 ORDER BY n.id;
 
 -- nodes_alike: such nodes by their sizes, one of each and how many there are; some left out
 SELECT min(n.id), n.memory_kib, n.cores, n.scratch_mb, count(*)
 FROM agent AS a JOIN node AS n ON n.id = a.node_id
 WHERE a.live = 1 AND n.draining = 0 AND (n.held_until IS NULL OR n.held_until <= :now)
-AND n.held_seconds <= :held_seconds_max AND n.id NOT IN (SELECT value FROM json_each(:without))
+AND n.held_seconds <= :held_seconds_max AND (n.job_id IS NULL OR n.job_id = :job_id)
+AND n.id NOT IN (SELECT value FROM json_each(:without))
 GROUP BY n.memory_kib, n.cores, n.scratch_mb;
 
 -- agent_add: an agent joins

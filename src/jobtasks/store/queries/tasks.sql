@@ -57,8 +57,9 @@ UPDATE requeue SET not_before = :latest WHERE due = 0 AND not_before > :latest;
 -- requeue_avoid_less: nor does a task wait longer for another node (R12)
 UPDATE requeue SET avoid_until = :latest WHERE avoid IS NOT NULL AND avoid_until > :latest;
 
--- requeue_stop_avoiding: no other node is left to wait for (R12)
-UPDATE requeue SET avoid = NULL, avoid_until = NULL WHERE avoid IS NOT NULL AND avoid_until > :now;
+-- requeue_stop_avoiding: no other node is left to wait for, for any job or for one (R12)
+UPDATE requeue SET avoid = NULL, avoid_until = NULL WHERE avoid IS NOT NULL AND avoid_until > :now
+AND (:job_id IS NULL OR job_id = :job_id);
 
 -- requeue_clear: nothing of a job waits for another attempt
 DELETE FROM requeue WHERE task_id BETWEEN :job_id << 32 AND (:job_id << 32) + 4294967295;
