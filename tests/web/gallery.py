@@ -48,8 +48,10 @@ class Morning:
         self.service.clock.now = round((now_seconds - SECONDS_BACK) * MICROSECONDS)
         self.until = round(now_seconds * MICROSECONDS)
         self.chance = random.Random(7)
-        memory = {"slots": 4, "memory_kib": 64 * 2**20, "cores": 16}
-        self.agents = [SimulatedAgent(self.service, name, **memory) for name in NODES]
+        self.agents = [
+            SimulatedAgent(self.service, name, slots=4, memory_kib=64 * 2**20, cores=16)
+            for name in NODES
+        ]
         self.large: list[str] = []
         """UUIDs of the jobs of many steps."""
         self._ends: list[tuple[int, int, SimulatedAgent, Assignment]] = []
