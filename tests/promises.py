@@ -191,6 +191,13 @@ ROWS = (
         ("R33", "R35", "R37"),
         "pauses",
     ),
+    Row(
+        "pages of a large job",
+        "Pages of a job of a million tasks come as quickly as those of a small one: no page takes "
+        "the server 50 ms, the first paint a second, a change the browser 100 ms.",
+        ("R40", "R41"),
+        "jobs",
+    ),
 )  # fmt: skip
 """In the order of the page: what is killed, what is late, what is played, what is too much."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,12 +13,15 @@ from starlette.routing import Route
 from jobtasks.core.filters import parse_query
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.states import AttemptState, NodeState
-from jobtasks.service import listing, steering
+from jobtasks.service import listing, node_history, steering
 from jobtasks.service.context import Caller, Context
-from jobtasks.store.records import NodeRecord
+from jobtasks.store.records import NodeRecord, NodeUseRecord
+from jobtasks.web import charts
 from jobtasks.web.rooms import Rooms, field, then
 
 NODES_MAX = 500
+DAY = 86_400_000_000
+"""Microseconds."""
 ATTEMPT_STATES = tuple(state.word for state in AttemptState)
 
 
@@ -93,8 +96,11 @@ def _all(request: Request) -> Callable[[Context, Caller], Mapping[str, Any]]:
             asked["filters"] = json.dumps([["state", "=", state]])
         page = listing.list_nodes(ctx, caller, parse_query(RESOURCES["nodes"], asked, NODES_MAX))
         running = {node.uuid: steering.attempts(ctx, caller, node.uuid) for node in page.items[:50]}
+        ids = [node.id for node in page.items]
+        used = node_history.of_nodes(ctx, caller, ids)
         return {
             "nodes": page.items,
+            "drawn": {id: _drawn(rows, ctx.now) for id, rows in used.items()},
             "available": page.items_available or 0,
             "state": state,
             "states": [each.value for each in NodeState],
@@ -104,12 +110,37 @@ def _all(request: Request) -> Callable[[Context, Caller], Mapping[str, Any]]:
     return load
 
 
+class Drawn(NamedTuple):
+    """The last day of a node."""
+
+    slots: str
+    """Paths of the shares that were taken (web/charts.py); "": nothing is known."""
+    memory: str
+    since: int
+
+
+def _drawn(rows: list[NodeUseRecord], now: int) -> Drawn:
+    """Return how much of a node was taken: of the last day, or since the first that is known."""
+    since = max(now - DAY, rows[0].at) if rows else now
+    slots = [(row.at, row.slots_taken / row.slots if row.slots else 0.0) for row in rows]
+    memory = [
+        (row.at, row.memory_taken_kib / row.memory_kib if row.memory_kib else 0.0) for row in rows
+    ]
+    return Drawn(charts.steps(slots, since, now), charts.steps(memory, since, now), since)
+
+
 def _one(request: Request) -> Callable[[Context, Caller], Mapping[str, Any]]:
     uuid = request.path_params["uuid"]
 
     def load(ctx: Context, caller: Caller) -> Mapping[str, Any]:
         node = steering.show(ctx, caller, uuid)
         attempts = steering.attempts(ctx, caller, uuid)
-        return {"node": node, "attempts": attempts, "attempt_states": ATTEMPT_STATES}
+        drawn = _drawn(node_history.of_node(ctx, caller, uuid), ctx.now)
+        return {
+            "node": node,
+            "attempts": attempts,
+            "attempt_states": ATTEMPT_STATES,
+            "drawn": drawn,
+        }
 
     return load
