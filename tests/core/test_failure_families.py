@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobtasks.core import families
-from jobtasks.core.families import Failure, family_of, last_words, message_of, normalised
+from jobtasks.core.families import Failure, Family, last_words, message_of, normalised
 from jobtasks.core.retry import Cause
+
+
+def family_of(failure: Failure) -> Family:
+    """Return the family of a failure by what is known of it."""
+    return families.family_of(failure, message_of(failure))
+
 
 SAME = {
     "ValueError: could not convert string to float: <text>": [

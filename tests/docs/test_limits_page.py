@@ -9,10 +9,19 @@ import pytest
 from tests.docs.pages import ROOT
 
 from jobtasks.agent import environment, warm
-from jobtasks.core import filters, notifying, resources, scopes
+from jobtasks.core import filters, notifying, resources, scopes, timeline
+from jobtasks.core.families import RAM_FACTOR_MAX
 from jobtasks.core.settings import Settings
 from jobtasks.protocol import messages
-from jobtasks.service import cancelling, creation, idempotency, steering
+from jobtasks.service import (
+    cancelling,
+    creation,
+    families,
+    idempotency,
+    steering,
+    timelines,
+    tree,
+)
 
 PAGE = (ROOT / "docs" / "reference" / "limits.md").read_text()
 TIMES = {"head_seconds", "body_seconds", "answer_seconds", "wait_seconds_max", "turn_seconds"}
@@ -54,6 +63,13 @@ def test_every_limit_is_on_the_page() -> None:
         ("1,000 characters | scopes", scopes.SCOPE_CHARACTERS_MAX),
         ("| 2,000 characters |", notifying.ADDRESS_CHARACTERS_MAX),
         ("| 366 days |", steering.HOLD_SECONDS_MAX / 86400),
+        ("| 200 | families", families.FAMILIES_MAX),
+        ("| 64 | `ram_factor`", RAM_FACTOR_MAX),
+        ("| 3,000 attempts |", timelines.BARS_MAX),
+        ("10,000 |\n| 1,000 columns", timeline.CELLS_MAX),
+        ("| 1,000 columns |", timelines.COLUMNS_MAX),
+        ("| 1,000 pairs", tree.BRANCHES_MAX),
+        ("| 10,000 children |", tree.COUNTED_MAX),
     ],
 )
 def test_fixed_limits_are_those_of_the_program(text: str, value: float) -> None:

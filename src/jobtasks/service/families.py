@@ -47,13 +47,14 @@ def note(ctx: Context, job_id: int, attempt_id: int, failed: Failure, *, is_fina
 
     `is_final` says that its task has failed for good by it.
     """
-    family = family_of(failed)
+    said = message_of(failed)
+    family = family_of(failed, said)
     counts: dict[str, Value] = {
         "job_id": job_id,
         "attempt_id": attempt_id,
         "tasks": int(is_final),
         "now": ctx.now,
-        "sample": message_of(failed),
+        "sample": said,
     }
     known = ctx.tx.value("family_grow", name=family.key, **counts)
     if known is not None:
