@@ -16,6 +16,8 @@ from .nodes import AddNode, Node, await_nodes, nodes_of
 
 TASKS = 20 if IS_TORTURE else 5
 """They move from node to node together."""
+MOVE_SECONDS_MAX = 150.0
+"""On a machine that is busy a task that starts late is given back and comes again, many times."""
 
 SETTINGS = {**QUICK, "lease_seconds": 3.0, "renew_seconds": 0.3, "freeze_seconds": 1.0}
 SETTINGS |= {"attempts_lost_max": 10_000, "start_within_seconds": 2.0}
@@ -86,7 +88,7 @@ class Moving:
         return late
 
 
-@pytest.mark.timeout(240 + 2 * LIMIT_SECONDS)
+@pytest.mark.timeout(600 + 2 * LIMIT_SECONDS)
 @pytest.mark.rule("R34")
 def test_no_step_after_the_new_ones_first(
     served: Served, add_node: AddNode, tmp_path: Path
@@ -112,7 +114,7 @@ def move(api: Api, job: Moving, nodes: list[Node], attempt: int) -> None:
     """Take the node that has the tasks from the server until the other has begun with them."""
     node = nodes[attempt % 2]
     node.lose(("agent stopped", "cut", "keeper stopped")[attempt % 3])
-    wait_until(f"steps of attempt {attempt}", lambda: job.taken_by(attempt))
+    wait_until(f"steps of attempt {attempt}", lambda: job.taken_by(attempt), MOVE_SECONDS_MAX)
     node.come_back()
     await_nodes(api, 2)
 

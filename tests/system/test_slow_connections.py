@@ -57,6 +57,8 @@ class Crowd:
         self.kept: Counter[str] = Counter()
         """Connections that were not closed in time, by behaviour."""
         self.closed = 0
+        self.half_read = 0
+        """Connections on which the begin of an answer came."""
 
     def run(self, count: int) -> None:
         """Let so many come at once, as many of each kind."""
@@ -109,7 +111,11 @@ async def half_read(
 ) -> None:
     """Ask for more than fits on the way, and take the begin of it only."""
     writer.write(b"GET /arvados/v1/jobs?limit=2" + crowd.head + b"\r\n")
-    await reader.readexactly(1024)
+    try:
+        await reader.readexactly(1024)
+    except asyncio.IncompleteReadError:
+        return  # On a machine that is busy its time was over before it had asked.
+    crowd.half_read += 1
     # With its buffer full the stream reads no further: that the server has closed shows when what
     # is sent is refused.
     while not writer.transport.is_closing():
@@ -226,6 +232,7 @@ def test_slow_and_senseless_clients_hold_nobody_up(start: Start) -> None:
         beside = others.p99()
     assert crowd.kept == Counter()
     assert crowd.closed == rounds * COUNT
+    assert crowd.half_read
     assert set(others.statuses) == {200}
     wait_until("all are closed", lambda: connections_of(served) <= own)
     files = len(files_of(served))
