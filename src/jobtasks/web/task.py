@@ -81,6 +81,9 @@ class TaskPages:
     async def log(self, request: Request) -> Response:
         """Answer with an attempt's log as the API has it: plain text."""
         answer = await self._api.log(request)
+        if answer.status_code == 416:
+            # The end of an empty log was asked for.
+            return Response(b"", media_type="text/plain")
         if request.query_params.get("download"):
             answer.headers["Content-Disposition"] = "attachment; filename=task.log"
         return answer

@@ -75,11 +75,11 @@ class LogView extends HTMLElement {
     this.save.href = this.#address("&download=1");
     const answer = await fetch(this.#address(), { headers: { Range: `bytes=-${TAIL_BYTES}` } });
     if (run !== this.run) return;
-    if (!answer.ok && answer.status !== 416) {
+    if (!answer.ok) {
       this.pre.replaceChildren(note("This log is not to be had."));
       return;
     }
-    const bytes = answer.ok ? new Uint8Array(await answer.arrayBuffer()) : new Uint8Array();
+    const bytes = new Uint8Array(await answer.arrayBuffer());
     const range = answer.headers.get("Content-Range")?.match(/bytes (\d+)-/);
     this.first = range ? Number(range[1]) : 0;
     this.next = this.first + bytes.length;

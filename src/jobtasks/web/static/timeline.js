@@ -109,6 +109,7 @@ class TimeLine extends HTMLElement {
     this.#draw();
     performance.measure("jobtasks-update", "jobtasks-update");
     this.#describe();
+    this.dataset.shows = this.data.bars ? "bars" : "cells";
     this.dataset.ready = this.data.is_behind ? "no" : "yes";
   }
 
