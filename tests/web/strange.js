@@ -3,7 +3,7 @@
 const ODD = new Set([
   "img", "iframe", "object", "embed", "math", "base", "video", "audio", "source", "style", "marquee", "xss",
   "template", "frame", "frameset", "plaintext", "xmp", "listing", "foreignobject", "animate", "set", "textarea",
-  "dialog", "noscript",
+  "dialog",
 ]);
 const ADDRESSES = /^(href|src|action|formaction|xlink:href|data|srcdoc|data-panel)$/;
 const OWN_ADDRESS = /^(\/(?!\/)|[#?]|$)/;
