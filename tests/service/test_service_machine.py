@@ -27,8 +27,9 @@ from tests.rounds import note, rounds
 from jobtasks.core.errors import StaleAttempt
 from jobtasks.core.identifiers import token_hash
 from jobtasks.protocol.messages import Assignment, Ended, EndKind, Orders, Sync
-from jobtasks.service import jobs, nodes, retention, steering, tasks
+from jobtasks.service import families, jobs, nodes, retention, steering, tasks
 from jobtasks.service.idempotency import Name, make_key
+from jobtasks.service.job_retry import Chosen, FailedFamily
 from jobtasks.service.repeats import RequestName
 from jobtasks.store.records import JobRecord
 from jobtasks.testing.agent import SimulatedAgent
@@ -161,9 +162,14 @@ class ServiceMachine(RuleBasedStateMachine):
     def retry(self, number: int, more: int) -> None:
         for job in self.pick(number, "Failed", "Cancelled"):
             waiting = [task.uuid for task in self.service.tasks_of(job) if task.state in (0, 3)]
-            listed = waiting[number % 2 :: 2] if more % 2 else None
+            chosen: Chosen = waiting[number % 2 :: 2] if more % 2 else None
+            found = self.service.call(families.of_job, job.uuid)
+            failed = [family.name for family in found if family.tasks]
+            if failed and more % 3 == 0:
+                chosen = FailedFamily(failed[number % len(failed)])
+                seen["retried families"] += 1
             given = CONSTRAINTS[more % len(CONSTRAINTS)]
-            self.service.call(jobs.retry, job.uuid, listed, given)
+            self.service.call(jobs.retry, job.uuid, chosen, given)
             self.service.tick()
             seen["retries"] += 1
 
@@ -544,7 +550,7 @@ def test_promises_hold_in_seeded_runs() -> None:
     for seed in range(12):
         play(seed)
     print(dict(seen))
-    assert len(seen) == 20, seen
+    assert len(seen) == 21, seen
     assert min(seen.values()) >= 2, seen
 
 
