@@ -25,7 +25,7 @@ from .gallery import LONG_LEASE, Shown, hang
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
 MADE_FROM = IMAGES / "made-from.txt"
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = 1280, 960
 SCHEMES = ("light", "dark")
 
 

@@ -241,7 +241,14 @@ function describeTimes() {
   }
 }
 
+/** Of many sequences those at work are shown first. */
+function showFrontier() {
+  const frontier = document.querySelector(".level.frontier");
+  if (frontier) frontier.parentElement.scrollTop = frontier.offsetTop - frontier.parentElement.clientHeight / 2;
+}
+
 setInterval(describeTimes, 1000);
+showFrontier();
 describeTimes();
 listen();
 document.querySelector("form[data-send]")?.requestSubmit();
