@@ -311,6 +311,8 @@ def test_what_is_ready_is_what_the_next_sync_takes(service: LocalService) -> Non
 class CountingTx:
     """A transaction that counts its statements."""
 
+    clock_ahead = 0
+
     def __init__(self, tx: Tx) -> None:
         self.tx = tx
         self.counts: Counter[str] = Counter()

@@ -22,7 +22,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.rounds import note, rounds
+from tests.databases import Cluster, empty
+from tests.rounds import IS_TORTURE, note, rounds
 
 from jobtasks.core.errors import StaleAttempt
 from jobtasks.core.identifiers import token_hash
@@ -31,6 +32,7 @@ from jobtasks.service import families, jobs, nodes, retention, steering, tasks
 from jobtasks.service.idempotency import Name, make_key
 from jobtasks.service.job_retry import Chosen, FailedFamily
 from jobtasks.service.repeats import RequestName
+from jobtasks.store.postgres import PostgresStore
 from jobtasks.store.records import JobRecord
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.counters import counter_problems
@@ -554,14 +556,24 @@ def test_promises_hold_in_seeded_runs() -> None:
     assert min(seen.values()) >= 2, seen
 
 
-def play(seed: int) -> None:
-    """Run 300 events; a failure names the seed and the event."""
+@pytest.mark.rule("R4", "R5", "R10", "R14", "R21", "R23", "R24", "R32", "R33", "R35")
+def test_promises_hold_on_postgresql(postgres: Cluster) -> None:
+    """The same machine and the same events, on the other database."""
+    address = postgres.new_database()
+    for seed in range(20 if IS_TORTURE else 1):
+        empty(address)
+        store = PostgresStore(address)
+        play(seed, LocalService(store=store), 300 if IS_TORTURE else 80)
+
+
+def play(seed: int, service: LocalService | None = None, events: int = 300) -> None:
+    """Run so many events; a failure names the seed and the event."""
     choice = random.Random(seed)
-    machine = ServiceMachine(LocalService())
+    machine = ServiceMachine(service or LocalService())
     machine.begin()
     name = "begin"
     try:
-        for _ in range(300):
+        for _ in range(events):
             name = choice.choice(COMMON if choice.random() < 0.85 else RARE)
             event = machine.common_event if name in COMMON else machine.rare_event
             event(name, choice.randrange(10**6), choice.randrange(10**6))

@@ -135,6 +135,9 @@ class Edge:
         """Whether this server is the one that manages."""
         store.on_hints(self._hinted)
 
+    def _context(self, tx: Tx) -> Context:
+        return Context(tx, self._clock() + tx.clock_ahead, self.world)
+
     def admit_agent(self, request: Request) -> None:
         """Refuse whoever is no agent before a body is read, and before he goes ahead of others.
 
@@ -173,7 +176,7 @@ class Edge:
         admit = self._admission(request)
 
         def piece(tx: Tx) -> T:
-            ctx = Context(tx, self._clock(), self.world)
+            ctx = self._context(tx)
             return work(ctx, admit(ctx))
 
         return self.store.read(piece)
@@ -279,7 +282,7 @@ class Edge:
         outcome: asyncio.Future[T] = self.hub.loop.create_future()
 
         def run(tx: Tx) -> T:
-            ctx = Context(tx, self._clock(), self.world)
+            ctx = self._context(tx)
             result = work(ctx)
             events.write(ctx)
             wake.update(ctx.wake)
@@ -316,7 +319,7 @@ class Edge:
         wake: set[str] = set()
 
         def run(tx: Tx) -> None:
-            ctx = Context(tx, self._clock(), self.world)
+            ctx = self._context(tx)
             work(ctx)
             wake.update(ctx.wake)
             if wake:
@@ -332,9 +335,7 @@ class Edge:
 
     async def look(self, work: Callable[[Context], T]) -> T:
         """Run `work` on a snapshot for the server itself: nobody is identified."""
-        return await self.in_thread(
-            self.store.read, lambda tx: work(Context(tx, self._clock(), self.world))
-        )
+        return await self.in_thread(self.store.read, lambda tx: work(self._context(tx)))
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run what would hold up the event loop in one of the readers' threads."""

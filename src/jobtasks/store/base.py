@@ -35,6 +35,10 @@ class StoreSpace(NamedTuple):
 class Tx(Protocol):
     """One transaction, or one savepoint of it."""
 
+    clock_ahead: int
+    """By how many microseconds the database's clock is ahead of this machine's: servers that share
+    it go by the one clock that they have in common. 0 where no other server uses it."""
+
     def one(self, shape: Callable[..., T], query: str, /, **values: Value) -> T | None:
         """Return ``shape(*row)`` for the first row, None when there is none."""
         ...

@@ -15,6 +15,13 @@ def load_checks() -> dict[str, Statement]:
 
 
 @cache
+def second_forms() -> dict[str, str]:
+    """Return what PostgreSQL is asked in place of statements of checks.sql, by their texts."""
+    checks = load_checks()
+    return {checks[name].sql: form.sql for name, form in _load("checks_postgres.sql").items()}
+
+
+@cache
 def load_looks() -> dict[str, Statement]:
     """Return the statements of looks.sql by name: what simulations compare with promises."""
     return _load("looks.sql")

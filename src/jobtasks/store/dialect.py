@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from jobtasks.store.checks import second_forms
 from jobtasks.store.statements import Statement, load_statements
 
 SPELLINGS = (
@@ -23,6 +24,12 @@ SPELLINGS = (
     # Which index to use is the planner's choice.
     (re.compile(r" INDEXED BY \w+"), ""),
     (re.compile(r"\bCROSS JOIN (\w+ AS \w+)(?=\s+ON\b)"), r"JOIN \1"),
+    # Whether there is any is a column of its own: migrations/postgres.
+    (
+        re.compile(r"\b((?:\w+\.)?(?:live|state)) = 1 AND ((?:\w+\.)?)ready > 0"),
+        r"\1 = 1 AND \2is_ready = 1",
+    ),
+    (re.compile(r"\btodo \+ running \+ failed > 0"), "is_open = 1"),
     # A table that has the name of a word of the language.
     (re.compile(r"\b(FROM|JOIN|INTO|UPDATE) user\b"), r'\1 "user"'),
     # Comparisons in which null is a value like others.
@@ -62,6 +69,11 @@ def spelled(sql: str) -> str:
     for pattern, words in SPELLINGS:
         sql = pattern.sub(words, sql)
     return sql
+
+
+def composed(sql: str) -> str:
+    """Return a statement that has no name, in the form for PostgreSQL where there is one."""
+    return spelled(second_forms().get(sql, sql))
 
 
 @cache

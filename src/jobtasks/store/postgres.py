@@ -122,6 +122,7 @@ class PostgresStore(Serving):
                 raise
             self._links.add(link)
             self._readers.pair = (link, PostgresTx(link.cursor()))
+        self._readers.pair[1].clock_ahead = self._tx.clock_ahead
         pair: tuple[Link, PostgresTx] = self._readers.pair
         return pair
 
@@ -150,8 +151,12 @@ class PostgresStore(Serving):
             raise Unavailable(f"The database could not be shrunk: {said(error)}") from None
 
     def on_hints(self, hinted: Hinted) -> None:
-        """Listen to other servers; each time when that was not possible, say so by None."""
-        if self._pooled or self._listener is not None:
+        """Listen to other servers; each time when that was not possible, say so by None.
+
+        Through a pooler nobody can listen: there it is looked every second whether anything
+        happened.
+        """
+        if self._listener is not None:
             return
         self._listener = threading.Thread(
             target=self._listen, args=(hinted,), name="store-listener", daemon=True
@@ -161,15 +166,29 @@ class PostgresStore(Serving):
     def _listen(self, hinted: Hinted) -> None:
         while not self._ending.is_set():
             try:
-                with contextlib.closing(self._connect()) as link:
-                    link.execute(f"LISTEN {CHANNEL}", prepare=False)
-                    hinted(None)
-                    while not self._ending.is_set():
-                        for notice in link.notifies(timeout=LISTEN_SECONDS, stop_after=1):
-                            self._heard(notice.payload, hinted)
-            except psycopg.Error as error:
+                if self._pooled:
+                    self._look(hinted)
+                else:
+                    self._hear(hinted)
+            except (psycopg.Error, Unavailable) as error:
                 logger.info("other servers cannot be heard: %s", said(error))
                 self._ending.wait(LISTEN_SECONDS)
+
+    def _look(self, hinted: Hinted) -> None:
+        seen: int | None = None
+        while not self._ending.wait(LISTEN_SECONDS):
+            newest = self.read(lambda tx: int(tx.value("events_newest")))
+            if newest != seen:
+                hinted(None)
+            seen = newest
+
+    def _hear(self, hinted: Hinted) -> None:
+        with contextlib.closing(self._connect()) as link:
+            link.execute(f"LISTEN {CHANNEL}", prepare=False)
+            hinted(None)
+            while not self._ending.is_set():
+                for notice in link.notifies(timeout=LISTEN_SECONDS, stop_after=1):
+                    self._heard(notice.payload, hinted)
 
     def _heard(self, payload: str, hinted: Hinted) -> None:
         sender, *topics = payload.split()

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import psycopg
 
 from jobtasks.store.base import Value, Values
-from jobtasks.store.dialect import load_postgres_statements, spelled
+from jobtasks.store.dialect import composed, load_postgres_statements
 from jobtasks.store.statements import ROWS_PER_STATEMENT, of_many_rows
 
 T = TypeVar("T")
 COMPOSED_MAX = 2000
 """Statements composed for lists whose spelling is remembered."""
-composed = lru_cache(COMPOSED_MAX)(spelled)
+spelling = lru_cache(COMPOSED_MAX)(composed)
 
 
 class PostgresTx:
@@ -24,6 +24,7 @@ class PostgresTx:
 
     def __init__(self, cursor: psycopg.Cursor[tuple[Any, ...]] | None = None) -> None:
         self.cursor = cursor
+        self.clock_ahead = 0
         self.hints: list[str] = []
         """Whom to have woken by other servers when this is committed."""
         self.statements = {
@@ -84,7 +85,7 @@ class PostgresTx:
 
     def text(self, statement: str, values: Mapping[str, Value], /) -> list[tuple[Any, ...]]:
         """Run a reading statement composed by the store package itself."""
-        cursor = self._execute(composed(statement), values)
+        cursor = self._execute(spelling(statement), values)
         return cursor.fetchall() if cursor.description else []
 
     @property

@@ -40,7 +40,8 @@ BEGIN = (
     f" set_config('lock_timeout', '{TURN_SECONDS}s', true),"
     " CASE current_setting('synchronous_commit') WHEN 'off' THEN"
     " set_config('synchronous_commit', 'on', true) END;"
-    f" SELECT pg_advisory_xact_lock({LOCK}), pg_current_xact_id()::text"
+    f" SELECT pg_advisory_xact_lock({LOCK}), pg_current_xact_id()::text,"
+    " trunc(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 )
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class PostgresWriter(Writer):
         row = cursor.fetchone()
         assert row is not None
         self._transaction = str(row[1])
+        self._postgres_tx.clock_ahead = int(row[2]) - time.time_ns() // 1000
 
     def _commit(self) -> None:
         assert self._link is not None

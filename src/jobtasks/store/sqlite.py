@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 class SqliteTx:
     """Named statements on one connection (see `Tx`)."""
 
+    clock_ahead = 0
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
         self._execute_many = connection.executemany
