@@ -78,8 +78,9 @@ class Kept:
         self.until("it is looked at", lambda: self.engine.calls.count("look") >= before + times)
 
     def close(self) -> None:
-        self.server.close()
+        self.server._loop.call_soon_threadsafe(self.server.edge.hub.close)
         self._keeping.result(LIMIT_SECONDS)
+        self.server.close()
 
 
 @pytest.fixture

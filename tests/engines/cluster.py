@@ -181,6 +181,13 @@ class Cluster:
         """Return the names of the jobs that are not over."""
         return self.ask("squeue", "-h", "-o", "%j").split()
 
+    def until_empty(self, seconds: float = 60.0) -> None:
+        """Return when no job is left; errors: AssertionError, with those that are."""
+        limit = time.monotonic() + seconds
+        while left := self.ask("squeue", "-h", "-o", "%i %j %T %r %N"):
+            assert time.monotonic() < limit, left
+            time.sleep(0.1)
+
     def stop(self) -> None:
         """End everything that was started here."""
         for node in self._nodes.values():

@@ -130,7 +130,12 @@ def want_hosts(ctx: Context, hosts: Sequence[str]) -> None:
             wanted.discard(place)
         elif row.ending is None:
             _end(ctx, row.id, "its host is not listed any more")
-    for host in sorted(wanted):
+    after = ctx.now - round(ctx.settings.engine_retry_seconds * MICROSECONDS)
+    tried = {
+        msgspec.json.decode(ask, type=Ask).place
+        for ask in ctx.tx.all(str, "hosts_tried", after=after)
+    }
+    for host in sorted(wanted - tried):
         _add(ctx, None, host, Ask(place=host))
 
 

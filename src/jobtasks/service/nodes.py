@@ -50,6 +50,8 @@ class KnownNode(NamedTuple):
 
     id: int
     agent_id: int | None
+    request_id: int | None
+    """By which it was granted last."""
 
 
 class ServedNode(NamedTuple):
@@ -128,7 +130,8 @@ def join(ctx: Context, caller: Caller, message: Join) -> Joined:
     )
     ctx.tx.run("node_update", node_id=node_id, agent_id=agent_id, now=ctx.now, **_size_of(message))
     if request is not None:
-        engines.bind(ctx, request, node_id, message.place, is_new=known is None)
+        is_new = known is None or known.request_id != request.id
+        engines.bind(ctx, request, node_id, message.place, is_new=is_new)
     _settle_predecessor(ctx, node_id, agent_id, message)
     events.node_changed(ctx, node_id, "joined")
     ctx.wake.update({"manager", "nodes"})

@@ -43,6 +43,9 @@ WHERE job_id = :job_id AND state = 'over' AND joined = 0 AND reason IS NOT NULL 
     SELECT max(id) FROM engine_request WHERE job_id = :job_id AND joined > 0
 ), 0);
 
+-- hosts_tried: what was asked lately of a standing engine and is over
+SELECT ask FROM engine_request WHERE job_id IS NULL AND state = 'over' AND over_at > :after;
+
 -- jobs_needing_nodes: jobs that our manager runs or is to start, the oldest first, and those over with requests
 SELECT j.id, j.uuid, j.state, j.runtime_constraints, y.live
 FROM job AS j JOIN tally AS y ON y.job_id = j.id

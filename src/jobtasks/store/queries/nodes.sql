@@ -1,5 +1,5 @@
 -- node_by_lasting_id: a node that has joined before
-SELECT id, agent_id FROM node WHERE lasting_id = :lasting_id;
+SELECT id, agent_id, request_id FROM node WHERE lasting_id = :lasting_id;
 
 -- node_add: a node joins for the first time
 INSERT INTO node (
