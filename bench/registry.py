@@ -17,6 +17,7 @@ from bench.workloads import (
     python_tasks,
     reading,
     slot_time,
+    slurm,
 )
 
 
@@ -40,6 +41,7 @@ WORKLOADS = [
     Workload("P8", "a million tasks in one job, simulated agents", million.million),
     Workload("P9", "slot time at work with very many agents", slot_time.slot_time),
     Workload("P10", "the server's CPU for a task's whole life", million.whole_life),
+    Workload("slurm", "`/bin/true` on four virtual nodes of a Slurm", slurm.slurm),
     Workload("pages", "pages of a very large job", reading.pages),
     Workload("arvados", "calls through the Python client of Arvados", reading.arvados_client),
 ]

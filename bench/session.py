@@ -33,6 +33,10 @@ class Sizes:
     """P10: tasks whose whole life is measured."""
     window: float = 30.0
     """P9: seconds in which the slots are watched."""
+    slurm: int = 2000
+    """slurm: tasks of ``/bin/true`` on its nodes."""
+    steps: int = 200
+    """slurm: steps of ``/bin/true`` beside them."""
     agents: tuple[int, ...] = (250, 1000)
     """P9: agents with tasks of 1 s, and with tasks of 10 s."""
 
