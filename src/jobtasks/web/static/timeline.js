@@ -38,7 +38,7 @@ class TimeLine extends HTMLElement {
       ["−", "Zoom out", () => this.#zoom(2)],
       ["←", "Earlier", () => this.#move(-0.3)],
       ["→", "Later", () => this.#move(0.3)],
-      ["All", "Show the whole job", () => this.#show(null)],
+      ["All", "All: show the whole job", () => this.#show(null)],
     ]) {
       const button = made("button", { type: "button", textContent: text, title: label });
       button.setAttribute("aria-label", label);
