@@ -22,6 +22,11 @@ ON_POSTGRES = frozenset(
         "test_job_retry",
         "test_explain",
         "test_foreign_tasks",
+        "test_engine_requests",
+        "test_failure_families_of_jobs",
+        "test_tree",
+        "test_timelines",
+        "test_node_history",
     }
 )
 """Modules whose tests run on PostgreSQL as well; JOBTASKS_TEST_DATABASES=all: every one."""

@@ -11,6 +11,7 @@ from jobtasks.core.errors import Invalid
 from jobtasks.core.requests import Ask, RequestState, Sighting
 from jobtasks.service import engines, explain, jobs, steering
 from jobtasks.service.engines import RequestRow
+from jobtasks.store.base import Store
 from jobtasks.store.records import JobRecord
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.counters import counter_problems
@@ -21,8 +22,8 @@ from jobtasks.testing.service import LocalService
 class Lab:
     """A service with a fake engine, whose part of the work is done by `carry_out`."""
 
-    def __init__(self) -> None:
-        self.service = LocalService()
+    def __init__(self, store: Store | None) -> None:
+        self.service = LocalService(store=store)
         self.engine = FakeEngine()
         self.service.world.engine = self.engine.name
         self.service.world.offer = self.engine.offer()
@@ -76,8 +77,8 @@ class Lab:
 
 
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    lab = Lab()
+def lab(on_database: Store | None) -> Iterator[Lab]:
+    lab = Lab(on_database)
     yield lab
     problems = lab.service.write(counter_problems)
     lab.service.close()

@@ -178,7 +178,7 @@ END;
 -- family_counters: failures of one kind, or tasks that failed by them for good, counted otherwise
 WITH counted AS (
     SELECT a.family_id AS id, count(*) AS attempts,
-        sum(t.state = 3 AND t.failed_attempt_id = a.id) AS tasks
+        count(*) FILTER (WHERE t.state = 3 AND t.failed_attempt_id = a.id) AS tasks
     FROM attempt AS a JOIN task AS t ON t.id = a.task_id
     WHERE a.family_id IS NOT NULL GROUP BY a.family_id
 )
@@ -202,5 +202,5 @@ WITH counted AS (
     SELECT l.job_id, l.creator_sequence, l.sequence, l.tasks, l.creators
     FROM lineage AS l JOIN job AS j ON j.id = l.job_id AND j.managed = 1
 )
-SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
-UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted);
+SELECT 'counted', * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept) AS c
+UNION ALL SELECT 'kept', * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted) AS k;

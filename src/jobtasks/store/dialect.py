@@ -60,6 +60,11 @@ SPELLINGS = (
         re.compile(r"\bjson_each\((.+?\))\) AS w\b"),
         r"unnest(\1) WITH ORDINALITY AS w (value, key)",
     ),
+    # An array of arrays.
+    (
+        re.compile(r"\bjson_group_array\(json_array\(([^()]+)\)\)"),
+        r"json_agg(json_build_array(\1))::text",
+    ),
     (re.compile(r"length\(CAST\((\w+(?:\.\w+)?) AS BLOB\)\)"), r"octet_length(\1)"),
 )
 

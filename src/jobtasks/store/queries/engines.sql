@@ -72,7 +72,8 @@ ORDER BY n.id;
 
 -- nodes_idle: granted nodes on which nothing runs are idle from now on, the others are not
 UPDATE node SET idle_since = CASE
-    WHEN EXISTS (SELECT 1 FROM occupancy AS o WHERE o.node_id = node.id) THEN NULL ELSE :now
+    WHEN EXISTS (SELECT 1 FROM occupancy AS o WHERE o.node_id = node.id) THEN NULL
+    ELSE CAST(:now AS BIGINT)
 END
 WHERE request_id IS NOT NULL AND deleted_at IS NULL
 AND (idle_since IS NULL) <> EXISTS (SELECT 1 FROM occupancy AS o WHERE o.node_id = node.id);

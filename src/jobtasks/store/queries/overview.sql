@@ -19,4 +19,4 @@ SELECT min(id) FROM (
     SELECT min(head) AS id FROM batch WHERE job_id = :job_id AND state <> 2 AND ready > 0
     UNION ALL
     SELECT min(task_id) FROM requeue WHERE job_id = :job_id
-);
+) AS w;

@@ -59,7 +59,7 @@ UPDATE requeue SET avoid_until = :latest WHERE avoid IS NOT NULL AND avoid_until
 
 -- requeue_stop_avoiding: no other node is left to wait for, for any job or for one (R12)
 UPDATE requeue SET avoid = NULL, avoid_until = NULL WHERE avoid IS NOT NULL AND avoid_until > :now
-AND (:job_id IS NULL OR job_id = :job_id);
+AND (CAST(:job_id AS BIGINT) IS NULL OR job_id = :job_id);
 
 -- requeue_clear: nothing of a job waits for another attempt
 DELETE FROM requeue WHERE task_id BETWEEN :job_id << 32 AND (:job_id << 32) + 4294967295;

@@ -7,8 +7,7 @@ UPDATE attempt SET
     ),
     exit_code = :exit_code, signal = :signal, peak_memory_kib = :peak_memory_kib,
     run_seconds = :run_seconds, reason = :reason, counted = :counted, node_fault = :node_fault,
-    log_bytes = :log_bytes,
-    log_dropped_bytes = :log_dropped_bytes
+    family_id = :family_id, log_bytes = :log_bytes, log_dropped_bytes = :log_dropped_bytes
 WHERE id = :attempt_id AND state < 2;
 
 -- attempt_last_id: highest id of an attempt ever given
