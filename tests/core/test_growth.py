@@ -164,6 +164,8 @@ def test_what_runs_is_waited_for() -> None:
     """A node that is leaving goes when it is empty, not before."""
     busy = node(2, takes_work=False, is_leaving=True, occupants=1)
     assert planned(job(1), [node(1), busy], [request(nodes=2)]).release == []
+    lost = replace(busy, is_live=False)
+    assert planned(job(1), [node(1), lost], [request(nodes=2)]).release == [2]
 
 
 def test_a_lost_node_is_replaced_elsewhere() -> None:
@@ -347,7 +349,8 @@ def test_plans_are_sound(world: tuple[JobWork, list[OwnNode], list[OwnRequest]])
     for node_id in made.release:
         one = by_id[node_id]
         is_last_moment = (ends.get(one.request_id) or NOW * 2) < NOW + 60 * SECOND
-        assert one.is_leaving and (not one.occupants or is_last_moment)
+        assert one.is_leaving
+        assert not one.occupants or not one.is_live or is_last_moment
     needed = [(node_id, why) for node_id, why in made.drain if why == growth.NOT_NEEDED]
     assert all(not by_id[node_id].occupants for node_id, _ in needed)
     cancelled = [request_id for request_id, _ in made.cancel]

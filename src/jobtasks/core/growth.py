@@ -306,8 +306,9 @@ def _is_last_moment(one: OwnRequest, now: int, settings: Settings) -> bool:
 
 
 def _may_go(node: OwnNode, last: Collection[int]) -> bool:
-    is_free = not node.occupants or node.request_id in last
-    return node.is_live and node.is_leaving and is_free
+    """Return whether a node that is leaving can be given back; one that was lost meanwhile, too."""
+    is_free = not node.occupants or not node.is_live or node.request_id in last
+    return node.is_leaving and is_free
 
 
 def _surplus(
