@@ -1,7 +1,8 @@
 """slurm: tasks of ``/bin/true`` on four virtual nodes of a Slurm, against a step for each.
 
-Slurm's daemons are the tests' own, on this machine; both run eight at a time, two on each node,
-inside an allocation that is there already.
+Slurm's daemons are the tests' own, on this machine; both run inside an allocation of all nodes that
+is there already, ours with as many tasks at a time as these have cores, srun with as many steps as
+are fastest.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from bench.workloads.commands import CHILD, children_seconds
 
 STEPS = "one srun step each"
 NODES = 4
-CORES = 2
-"""Of each node, for ours; as many steps run at a time."""
+CORES = 8
+"""Of each node."""
+AT_A_TIME = 8
+"""Steps; more of them are slower."""
 ENGINE = ("--engine", "slurm", "--engine-option", f"cores={CORES}")
 WANTED = 20.0
 SCRIPT = """\
@@ -113,8 +116,8 @@ def run(service: Service, count: int) -> float:
 def run_steps(cluster: Cluster, count: int) -> float:
     """Return the seconds of so many steps in an allocation of all nodes."""
     script, out = cluster.folder / "steps.sh", cluster.folder / "steps.out"
-    script.write_text(SCRIPT.format(count=count, at_a_time=NODES * CORES, out=out))
-    shape = (f"--nodes={NODES}", f"--ntasks={NODES * CORES}", "--ntasks-per-node=2")
+    script.write_text(SCRIPT.format(count=count, at_a_time=AT_A_TIME, out=out))
+    shape = (f"--nodes={NODES}", f"--ntasks={NODES * CORES}", f"--ntasks-per-node={CORES}")
     cluster.ask("sbatch", "--wait", *shape, "--mem=100M", "--output=/dev/null", str(script))
     begin, end = map(float, out.read_text().split())
     return end - begin
