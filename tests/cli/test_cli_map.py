@@ -22,7 +22,7 @@ from jobtasks.cli.map import Recipe, write_tasks
 
 COMMAND = [sys.executable, "-m", "jobtasks.cli.main"]
 SECONDS_MAX = 200.0
-FILES = 300
+FILES = 200
 LINES = 20_000
 NEVER = threading.Event()
 

@@ -113,7 +113,7 @@ def test_kills_of_the_server(start: Start, tmp_path: Path) -> None:
     with nodes_of(campaign.served, tmp_path) as add:
         for number in range(4):
             add(f"node-{number}", slots=2)
-        campaign.run(6, 100, 1000 if IS_TORTURE else 500, kill)
+        campaign.run(6, 100, 1000 if IS_TORTURE else 300, kill)
     assert campaign.figures["attempts_lost"] == 0
     assert campaign.figures["processes"] == campaign.figures["tasks"]
 
@@ -136,4 +136,4 @@ def test_kills_of_agents_and_keepers(start: Start, tmp_path: Path) -> None:
         nodes += [add(f"node-{number}", slots=1 + number % 2) for number in range(count)]
         with served.api() as api:
             await_nodes(api, len(nodes))
-        campaign.run(12, 500, 400 if IS_TORTURE else 250, kill)
+        campaign.run(12, 500, 400 if IS_TORTURE else 200, kill)

@@ -24,6 +24,7 @@ from jobtasks.web.site import pages_of
 
 from .conftest import Tab, session
 
+pytestmark = pytest.mark.rule("R40", "R41")
 ROW = "pages of a large job"
 TASKS = 1_000_000 if IS_TORTURE else 100_000
 ENDED = 6_400
