@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from tests.databases import Cluster
 
 from jobtasks.core.identifiers import attempt_token, token_hash
 from jobtasks.protocol.messages import Alive, Ended, EndKind, Sync
 from jobtasks.service import jobs, nodes, tasks
 from jobtasks.service.soundness import contradictions
+from jobtasks.store import postgres as postgres_store
 from jobtasks.store import snapshots
+from jobtasks.store.dialect import spelled
+from jobtasks.store.postgres_link import connect, full_address
 from jobtasks.store.sqlite import SqliteStore
 from jobtasks.store.statements import load_migrations
 from jobtasks.testing.clock import ManualClock
@@ -71,21 +76,46 @@ VALUES (1, -1, 0, 1, 0), (1, 0, 1, 3, 1);
 """What a program of that schema or a later one wrote besides."""
 
 
+VALUES: dict[str, int | str | bytes] = {
+    "t": ManualClock().now,
+    "id": FIRST_ID,
+    "job": JOB,
+    **{f"task{number}": uuid for number, uuid in enumerate(TASKS)},
+    **{f"token{one}": token_hash(attempt_token(KEY, one)) for one in (1, 2)},
+}
+
+
+def old_rows(version: int) -> list[str]:
+    """Return the statements by which a program of that version wrote a job in its middle."""
+    later = (rows for since, rows in LATER_ROWS.items() if since <= version)
+    return list(filter(str.strip, ";".join([ROWS, *later]).split(";")))
+
+
 def make_old_database(path: Path, version: int) -> None:
     """Write a database as a program of that version left it, in the middle of a job."""
-    values = {"t": ManualClock().now, "id": FIRST_ID, "job": JOB}
-    values |= {f"task{number}": uuid for number, uuid in enumerate(TASKS)}
-    values |= {f"token{one}": token_hash(attempt_token(KEY, one)) for one in (1, 2)}
     connection = sqlite3.connect(path)
     for number, script in load_migrations():
         if number <= version:
             connection.executescript(script)
-    later = (rows for since, rows in LATER_ROWS.items() if since <= version)
-    for statement in filter(str.strip, ";".join([ROWS, *later]).split(";")):
-        connection.execute(statement, values)
+    for statement in old_rows(version):
+        connection.execute(statement, VALUES)
     connection.execute(f"PRAGMA user_version = {version}")
     connection.commit()
     connection.close()
+
+
+def make_old_postgres(cluster: Cluster, version: int) -> str:
+    """Do the same in a new database of PostgreSQL; return its address."""
+    cluster.execute(f"CREATE DATABASE old_{version}")
+    address = cluster.address(f"old_{version}")
+    with contextlib.closing(connect(full_address(address), pooled=False)) as link:
+        known = [step for step in load_migrations("postgres") if step[0] <= version]
+        with pytest.MonkeyPatch.context() as older:
+            older.setattr(postgres_store, "load_migrations", lambda dialect: known)
+            postgres_store.migrate(link)
+        for statement in old_rows(version):
+            link.execute(spelled(statement), VALUES)
+    return address
 
 
 @pytest.mark.rule("R10", "R32", "R35", "R37")
@@ -96,6 +126,19 @@ def test_a_job_goes_on_through_an_upgrade(tmp_path: Path, version: int) -> None:
     make_old_database(path, version)
     service = LocalService(store=SqliteStore(path))
     assert snapshots.schema_version(path) == snapshots.newest_version()
+    see_it_end(service)
+
+
+@pytest.mark.rule("R10", "R32", "R35", "R37")
+@pytest.mark.parametrize("version", [number for number, _ in load_migrations("postgres")])
+def test_a_job_goes_on_through_an_upgrade_of_postgresql(postgres: Cluster, version: int) -> None:
+    """As it does on SQLite."""
+    address = make_old_postgres(postgres, version)
+    see_it_end(LocalService(store=postgres_store.PostgresStore(address)))
+
+
+def see_it_end(service: LocalService) -> None:
+    """Let the job go on until it is complete."""
     assert service.write(contradictions) == {}
     service.tick(gap=True)
     old = service.job(JOB)
