@@ -195,7 +195,7 @@ ROWS = (
         "pages of a large job",
         "Pages of a job of a million tasks come as quickly as those of a small one: no page takes "
         "the server 50 ms, the first paint a second, a change the browser 100 ms.",
-        ("R40", "R41"),
+        (),
         "jobs",
     ),
 )  # fmt: skip
