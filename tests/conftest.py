@@ -23,6 +23,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 LONG = (
     *("test_slurm_real", "test_ssh_real", "test_postgres_outages", "test_injection"),
+    *("test_accessible", "test_doors"),
     *("test_outages", "test_kills_parallel_hash", "test_agent_exclusive", "test_agent_trees"),
     *("test_upgrade_in_the_middle", "test_walkthroughs", "test_agent_life", "test_agent_warm"),
     *("test_cli_map", "test_kills_fleet", "test_agent_contact", "test_agents_over_http"),
