@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import itertools
 import os
 import pwd
@@ -10,14 +12,16 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from jobtasks.store.base import ServedStore
 from jobtasks.store.postgres import PostgresStore
+from jobtasks.store.sqlite import SqliteStore
 
 USER = "postgres"
 """Who runs it when root runs the tests: it refuses root."""
@@ -58,7 +62,8 @@ def as_user() -> list[str]:
 class Cluster:
     """A server with its databases; skips the test where there is no PostgreSQL."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, follows: Cluster | None = None) -> None:
+        """`follows`: the server of which this one is a standby."""
         found = programs()
         if found is None:
             pytest.skip("PostgreSQL is not installed: Debian's package is postgresql")
@@ -69,7 +74,11 @@ class Cluster:
         if os.geteuid() == 0:
             os.chown(self.directory, pwd.getpwnam(USER).pw_uid, -1)
         data = str(self.directory / "data")
-        self._run("initdb", "-D", data, "-A", "trust", "-U", USER, "-E", "UTF8", "--no-sync")
+        if follows is None:
+            self._run("initdb", "-D", data, "-A", "trust", "-U", USER, "-E", "UTF8", "--no-sync")
+        else:
+            whence = ["-h", str(follows.directory), "-U", USER, "--checkpoint=fast", "--no-sync"]
+            self._run("pg_basebackup", "-D", data, "-R", *whence)
         self.start()
 
     def start(self) -> None:
@@ -82,9 +91,13 @@ class Cluster:
         """Stop it, as if it had crashed unless told otherwise."""
         self._control("stop", "-w", "-m", mode)
 
+    def promote(self) -> None:
+        """Let a standby take writes from now on."""
+        self._control("promote", "-w")
+
     def close(self) -> None:
         """Stop it and remove what it has."""
-        with contextlib.suppress(subprocess.CalledProcessError):
+        if (self.directory / "data" / "postmaster.pid").exists():
             self.stop()
         shutil.rmtree(self.directory)
 
@@ -177,6 +190,38 @@ def cluster(*options: str) -> Iterator[Cluster]:
         yield found
     finally:
         found.close()
+
+
+IS_SERVED_BY_POSTGRES = os.environ.get("JOBTASKS_TEST_SERVED") == "postgres"
+"""Whether servers of tests that do not say so otherwise keep their records in PostgreSQL."""
+
+
+@functools.cache
+def common_cluster() -> Cluster:
+    """Return the cluster of all such servers of this process; it ends with the process."""
+    found = Cluster()
+    atexit.register(found.close)
+    return found
+
+
+@functools.cache
+def address_for(state: Path) -> str:
+    """Return the database that stands for the file of a state directory."""
+    return common_cluster().new_database()
+
+
+def store_for(state: Path) -> ServedStore:
+    """Return the store of a server in process, on a new directory."""
+    if IS_SERVED_BY_POSTGRES:
+        return PostgresStore(address_for(state))
+    return SqliteStore(state / "jobtasks.db")
+
+
+def options_for(state: Path, given: Sequence[str]) -> list[str]:
+    """Return what a server on a state directory is told beside what the test says."""
+    if not IS_SERVED_BY_POSTGRES or "--database" in given or (state / "jobtasks.db").exists():
+        return []
+    return ["--database", address_for(state)]
 
 
 def empty(address: str) -> None:

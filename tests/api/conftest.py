@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 import uvloop
+from tests.databases import store_for
 
 from jobtasks.api.edge import Edge
 from jobtasks.api.hub import Hub
@@ -38,7 +39,6 @@ from jobtasks.protocol.messages import (
 )
 from jobtasks.service import setup
 from jobtasks.service.context import World
-from jobtasks.store.sqlite import SqliteStore
 
 T = TypeVar("T")
 ADMIN = "u" + "1" * 49
@@ -63,7 +63,7 @@ class LiveServer:
         self.pages = pages
         self.log_dir = directory / "logs"
         self.log_dir.mkdir(exist_ok=True)
-        self.store = SqliteStore(directory / "jobtasks.db")
+        self.store = store_for(directory)
         self.settings = settings
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Statements of list calls, run on a real SQLite database and compared with a plain model."""
+"""Statements of list calls, run on real databases and compared with a plain model."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jobtasks.core.filters import parse_query
 from jobtasks.core.resources import RESOURCES
+from jobtasks.store.dialect import composed
 from jobtasks.store.listing import (
     Scope,
     count_statement,
@@ -21,6 +22,7 @@ from jobtasks.store.listing import (
     page_statement,
     rows_statement,
 )
+from jobtasks.store.postgres_link import Link, connect
 from jobtasks.store.records import TaskRecord
 from jobtasks.store.statements import load_migrations
 
@@ -30,12 +32,39 @@ ALL = Scope()
 JOB = "zzzzz-8i9sb-00000000000000"
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[sqlite3.Connection]:
+class Postgres:
+    """A PostgreSQL database that is asked as SQLite is."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def execute(self, sql: str, values: Any = ()) -> Any:
+        """Run a statement in the form for PostgreSQL."""
+        return self._link.execute(composed(sql), values)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Three jobs; the second has a task per output, a latent and a dead batch."""
-    connection = sqlite3.connect(":memory:")
-    for _, script in load_migrations():
-        connection.executescript(script)
+    if request.param == "sqlite":
+        connection = sqlite3.connect(":memory:")
+        for _, script in load_migrations():
+            connection.executescript(script)
+        fill(connection)
+        yield connection
+        connection.close()
+        return
+    address = request.getfixturevalue("postgres").new_database()
+    with connect(address, pooled=False) as link:
+        fill(Postgres(link))
+        yield Postgres(link)
+
+
+SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+"""For tests that look at SQLite's plans."""
+
+
+def fill(connection: Any) -> None:
     for job in (1, 2, 3):
         connection.execute(
             "INSERT INTO job (id, uuid, owner_uuid, created_at, modified_at, state,"
@@ -69,19 +98,19 @@ def database() -> Iterator[sqlite3.Connection]:
             )
         connection.execute(
             "INSERT INTO level (job_id, sequence, todo, running, done, failed)"
-            " SELECT job_id, sequence, sum(state = 0), sum(state = 1), sum(state = 2),"
-            " sum(state = 3) FROM visible_task WHERE job_id = ? GROUP BY sequence",
+            " SELECT job_id, sequence, count(*) FILTER (WHERE state = 0),"
+            " count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),"
+            " count(*) FILTER (WHERE state = 3) FROM visible_task WHERE job_id = ?"
+            " GROUP BY job_id, sequence",
             (job,),
         )
         connection.execute(
             "UPDATE tally SET (todo, running, done, failed) = (SELECT sum(todo), sum(running),"
             " sum(done), sum(failed) FROM level AS l WHERE l.job_id = tally.job_id)"
         )
-    yield connection
-    connection.close()
 
 
-def listed(database: sqlite3.Connection, scope: Scope = ALL, **parameters: Any) -> list[int]:
+def listed(database: Any, scope: Scope = ALL, **parameters: Any) -> list[int]:
     """Return the qsequences of the page's rows of the second job, or of all."""
     query = parse_query(TASKS, parameters, 1000)
     if named_job(query) == JOB + "2":
@@ -100,7 +129,7 @@ VISIBLE = [q for q in range(20) if q < 15 or q % 2 == 0]
 
 
 @pytest.mark.rule("R4")
-def test_children_of_a_dead_attempt_are_in_no_list(database: sqlite3.Connection) -> None:
+def test_children_of_a_dead_attempt_are_in_no_list(database: Any) -> None:
     """Rows of a dead batch exist for no reader, though they were not swept yet."""
     assert listed(database, filters=[MINE], order="qsequence") == VISIBLE
 
@@ -129,7 +158,7 @@ def test_children_of_a_dead_attempt_are_in_no_list(database: sqlite3.Connection)
         (["output", "ilike", "a\\_c"], lambda o: False),
     ],
 )
-def test_text_operators(database: sqlite3.Connection, test: list[Any], expected: Any) -> None:
+def test_text_operators(database: Any, test: list[Any], expected: Any) -> None:
     """Each operator means what it means in Arvados, null included."""
     wanted = [q for q in VISIBLE if expected(OUTPUTS[q % len(OUTPUTS)])]
     assert listed(database, filters=[MINE, test], order="qsequence") == wanted
@@ -166,14 +195,14 @@ def test_text_operators(database: sqlite3.Connection, test: list[Any], expected:
         (["any", "like", "%zz"], lambda q: q % 10 == 9),
     ],
 )
-def test_other_classes(database: sqlite3.Connection, test: list[Any], expected: Any) -> None:
+def test_other_classes(database: Any, test: list[Any], expected: Any) -> None:
     """Booleans, integers, times, words, kinds and several attributes at once."""
     wanted = [q for q in VISIBLE if expected(q)]
     assert listed(database, filters=[MINE, test], order="qsequence") == wanted
 
 
 def test_order_puts_null_last_and_breaks_ties_by_modification_and_uuid(
-    database: sqlite3.Connection,
+    database: Any,
 ) -> None:
     """Null is the largest value; without an order the newest arrivals come first."""
     found = listed(database, filters=[MINE], order=["started_at"])
@@ -186,7 +215,7 @@ def test_order_puts_null_last_and_breaks_ties_by_modification_and_uuid(
     )
 
 
-def test_pages_and_counts(database: sqlite3.Connection) -> None:
+def test_pages_and_counts(database: Any) -> None:
     """Pages by offset show every row once; the count ignores them."""
     pages = [
         listed(database, filters=[MINE], order="qsequence", limit=5, offset=offset)
@@ -198,7 +227,7 @@ def test_pages_and_counts(database: sqlite3.Connection) -> None:
     assert database.execute(counting.sql, counting.values).fetchone() == (len(VISIBLE),)
 
 
-def test_scope_hides_what_is_not_the_callers(database: sqlite3.Connection) -> None:
+def test_scope_hides_what_is_not_the_callers(database: Any) -> None:
     """An owner sees his jobs' tasks, an attempt its job's; neither sees others by naming them."""
     assert len(listed(database)) == 3 * len(VISIBLE)
     assert len(listed(database, Scope(owner_uuid="zzzzz-tpzed-000000000000002"))) == len(VISIBLE)
@@ -207,7 +236,7 @@ def test_scope_hides_what_is_not_the_callers(database: sqlite3.Connection) -> No
     assert listed(database, owner, filters=[MINE]) == []
 
 
-def test_distinct_shows_equal_rows_once(database: sqlite3.Connection) -> None:
+def test_distinct_shows_equal_rows_once(database: Any) -> None:
     """Rows are equal when what is selected is."""
     found = listed(
         database, filters=[MINE], select=["sequence"], distinct=True, order="sequence desc"
@@ -215,7 +244,7 @@ def test_distinct_shows_equal_rows_once(database: sqlite3.Connection) -> None:
     assert [q % 3 for q in found] == [2, 1, 0]
 
 
-def test_wide_columns_are_read_only_when_selected(database: sqlite3.Connection) -> None:
+def test_wide_columns_are_read_only_when_selected(database: Any) -> None:
     """A select without output reads none; the record's other fields are whole."""
     narrow = rows_statement(parse_query(TASKS, {"select": ["uuid"]}, 1000), [2 << 32 | 2])
     record = TaskRecord(*database.execute(narrow.sql, narrow.values).fetchone())
@@ -228,7 +257,7 @@ def test_wide_columns_are_read_only_when_selected(database: sqlite3.Connection) 
     assert TaskRecord(*database.execute(whole.sql, whole.values).fetchone()).output == "abc"
 
 
-def test_children_of_named_creators(database: sqlite3.Connection) -> None:
+def test_children_of_named_creators(database: Any) -> None:
     """Of one or of several; the task of qsequence 0 created the latent batch here."""
     uuid = "zzzzz-ot0gb-000020000000000"
     children = [q for q in VISIBLE if q >= 15]
@@ -239,14 +268,15 @@ def test_children_of_named_creators(database: sqlite3.Connection) -> None:
     assert listed(database, filters=filters, order="qsequence") == list(range(15))
 
 
-def plan(database: sqlite3.Connection, **parameters: Any) -> list[str]:
+def plan(database: Any, **parameters: Any) -> list[str]:
     query = parse_query(TASKS, parameters, 1000)
     statement = page_statement(query, Scope(job_id=2))
     rows = database.execute("EXPLAIN QUERY PLAN " + statement.sql, statement.values)
     return [row[3] for row in rows]
 
 
-def test_a_page_of_one_jobs_tasks_reads_only_its_page(database: sqlite3.Connection) -> None:
+@SQLITE
+def test_a_page_of_one_jobs_tasks_reads_only_its_page(database: Any) -> None:
     """In order of arrival: a range of the primary key, nothing sorted, no wide table joined."""
     for order in ("qsequence", "qsequence desc"):
         steps = plan(database, filters=[MINE], order=order, limit=10)
@@ -256,6 +286,7 @@ def test_a_page_of_one_jobs_tasks_reads_only_its_page(database: sqlite3.Connecti
         assert "tail" not in shown
 
 
+@SQLITE
 @pytest.mark.parametrize(
     ("filters", "order", "access"),
     [
@@ -270,7 +301,7 @@ def test_a_page_of_one_jobs_tasks_reads_only_its_page(database: sqlite3.Connecti
     ],
 )
 def test_pages_of_a_large_job_start_where_they_begin(
-    database: sqlite3.Connection, filters: list[Any], order: Any, access: str
+    database: Any, filters: list[Any], order: Any, access: str
 ) -> None:
     """The next page after a qsequence, a level, what failed: by an index, nothing sorted."""
     steps = plan(database, filters=[MINE, *filters], order=order, limit=10)
@@ -279,26 +310,27 @@ def test_pages_of_a_large_job_start_where_they_begin(
     assert "TEMP B-TREE" not in shown
 
 
+@SQLITE
 @pytest.mark.parametrize(
     "test", [["failed_count", ">", 0], ["failed_count", ">=", 2], ["failed_count", "=", 1]]
 )
-def test_what_failed_once_is_looked_for_among_what_failed(
-    database: sqlite3.Connection, test: list[Any]
-) -> None:
+def test_what_failed_once_is_looked_for_among_what_failed(database: Any, test: list[Any]) -> None:
     """By the index that holds nothing else; these few are sorted."""
     steps = plan(database, filters=[MINE, test], order="qsequence", limit=10)
     access = "SEARCH t USING INDEX task_unwell (<expr>=? AND state>?)"
     assert any(step.startswith(access) for step in steps), steps
 
 
-def test_without_an_order_nothing_is_sorted(database: sqlite3.Connection) -> None:
+@SQLITE
+def test_without_an_order_nothing_is_sorted(database: Any) -> None:
     """Also of all jobs' tasks together."""
     statement = page_statement(parse_query(TASKS, {}, 1000), Scope())
     rows = database.execute("EXPLAIN QUERY PLAN " + statement.sql, statement.values)
     assert "TEMP B-TREE" not in "\n".join(row[3] for row in rows)
 
 
-def test_a_task_is_found_by_its_uuid(database: sqlite3.Connection) -> None:
+@SQLITE
+def test_a_task_is_found_by_its_uuid(database: Any) -> None:
     """Also by a list of them, through the unique index."""
     query = parse_query(TASKS, {"filters": [["uuid", "in", ["a", "b"]]]}, 1000)
     statement = page_statement(query, Scope())
@@ -306,7 +338,8 @@ def test_a_task_is_found_by_its_uuid(database: sqlite3.Connection) -> None:
     assert any("SEARCH t USING INDEX sqlite_autoindex_task_1" in row[3] for row in rows)
 
 
-def test_children_are_found_by_their_creator(database: sqlite3.Connection) -> None:
+@SQLITE
+def test_children_are_found_by_their_creator(database: Any) -> None:
     """crunch-job lists children of many creators; no table of tasks is scanned."""
     filters = [["created_by_job_task_uuid", "in", ["a", "b"]]]
     query = parse_query(TASKS, {"filters": filters}, 1000)

@@ -1,22 +1,25 @@
-"""Filters on keys of JSON attributes, run on a real SQLite and compared with a plain model."""
+"""Filters on keys of JSON attributes, run on real databases and compared with a plain model."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.databases import Cluster
 
 from jobtasks.core.errors import Invalid
 from jobtasks.core.filters import parse_query
 from jobtasks.core.resources import RESOURCES
 from jobtasks.core.subproperties import ORDERED
+from jobtasks.store.dialect import composed
 from jobtasks.store.listing import Scope, page_statement
+from jobtasks.store.postgres_link import Link, connect
 
 TASKS = RESOURCES["job_tasks"]
 
@@ -42,7 +45,27 @@ def holds(condition: list[Any], parameters: dict[str, Any], command: Any = None)
     connection = sqlite3.connect(":memory:")
     found = connection.execute(f"SELECT 1 FROM ({row}) {where}", {**values, **task}).fetchone()
     connection.close()
+    if ZERO not in json.dumps([condition, parameters, command]):
+        typed = row.replace(":parameters", "CAST(:parameters AS TEXT)")
+        typed = typed.replace(":command", "CAST(:command AS TEXT)")
+        asked = composed(f"SELECT 1 FROM ({typed}) AS task {where}")
+        other = LINKS[-1].execute(asked, {**values, **task}).fetchone()
+        assert (other is None) == (found is None), "the databases differ"
     return found is not None
+
+
+LINKS: list[Link] = []
+"""The PostgreSQL that is asked the same as SQLite."""
+ZERO = "\\u0000"
+"""The character that PostgreSQL cannot keep."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def link(postgres: Cluster) -> Iterator[None]:
+    """Have a PostgreSQL beside SQLite."""
+    with connect(postgres.new_database(), pooled=False) as found:
+        LINKS.append(found)
+        yield
 
 
 def same(value: Any, wanted: Any) -> bool:

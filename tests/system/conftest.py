@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 from tests.canary import leaks_in, secrets_of
+from tests.databases import options_for
 
 from .witness import Line, Record, Witness, contradictions
 
@@ -116,7 +117,7 @@ class Served:
         before: Sequence[str] = (),
     ) -> None:
         command = [*before, sys.executable, "-m", "jobtasks.cli.main", "serve"]
-        command += ["--state", str(state)]
+        command += ["--state", str(state), *options_for(state, options)]
         for name, value in settings.items():
             options = (*options, "--setting", f"{name}={value}")
         self.state = state

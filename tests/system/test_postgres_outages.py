@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.databases import cluster
+from tests.databases import Cluster, cluster
 from tests.rounds import LIMIT_SECONDS, note, rounds
 
 from .conftest import Acted, Api, Served, Start, acting, wait_until
@@ -99,7 +99,7 @@ def test_a_database_that_crashes_is_a_pause(start: Start, tmp_path: Path) -> Non
             assert customers.strange == []
             release.touch()
             lasting.final()
-            ran_once(api, customers, lasting)
+            ran_once(api, customers, lasting.uuid)
         note("crashes of PostgreSQL", jobs=len(customers.jobs), refused=customers.statuses[503])
         code, _, err = served.end()
         assert code == 0
@@ -114,16 +114,46 @@ def refusals(customers: Customers, more_than: int) -> None:
     wait_until("a refusal", lambda: customers.statuses[503] > more_than)
 
 
-def ran_once(api: Api, customers: Customers, lasting: Acted) -> None:
+def ran_once(api: Api, customers: Customers, *others: str) -> None:
     """Check that each job was made once and is complete, by one attempt that did not fail."""
     for name, uuid in customers.jobs.items():
         query = json.dumps([["submit_id", "=", name]])
         found = api.get("/jobs", filters=query)["items"]
         assert [job["uuid"] for job in found] == [uuid]
         assert api.final(uuid)["state"] == "Complete"
-    for job in (*customers.jobs.values(), lasting.uuid):
+    for job in (*customers.jobs.values(), *others):
         for task in api.tasks(job):
             assert (task["attempts"], task["failed_count"]) == (1, 0), task
+
+
+@pytest.mark.timeout(TIMEOUT_SECONDS)
+@pytest.mark.rule("R33", "R37")
+def test_a_standby_takes_over(start: Start, tmp_path: Path) -> None:
+    """With a synchronous standby: the first server crashes for good, the other is promoted, and
+    every job that was answered for runs once; the address names both.
+    """
+    with cluster() as first:
+        servers = Servers(start, tmp_path, first)
+        second = Cluster(follows=first)
+        try:
+            first.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            first.execute("SELECT pg_reload_conf()")
+            in_step = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+            wait_until("the standby is in step", lambda: first.execute(in_step))
+            address = f"{servers.address},{second.directory}"
+            served = servers.start("only", "--slots", "3", address=address)
+            customers = Customers(served)
+            wait_for(customers, 6)
+            first.stop("immediate")
+            second.promote()
+            wait_for(customers, len(customers.jobs) + 6)
+            customers.end()
+            assert customers.strange == []
+            with served.api() as api:
+                ran_once(api, customers)
+            assert served.end()[0] == 0
+        finally:
+            second.close()
 
 
 def test_a_database_that_is_not_there(start: Start, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ SPELLINGS = (
         r"\1 = 1 AND \2is_ready = 1",
     ),
     (re.compile(r"\btodo \+ running \+ failed > 0"), "is_open = 1"),
+    # A list of nothing.
+    (re.compile(r"\bIN \(\)"), "IN (NULL)"),
     # A table that has the name of a word of the language.
     (re.compile(r"\b(FROM|JOIN|INTO|UPDATE) user\b"), r'\1 "user"'),
     # Comparisons in which null is a value like others.

@@ -104,7 +104,8 @@ class _Values:
         if not kind:
             kind = "t" if any(isinstance(item, str) for item in values) else "v"
             kind = "n" if any(isinstance(item, float) for item in values) else kind
-        listed = msgspec.json.encode(values).decode()
+        plain = [int(item) if isinstance(item, bool) else item for item in values]
+        listed = msgspec.json.encode(plain).decode()
         return f"(SELECT value FROM json_each({self.bind(listed, kind)}))"
 
 
@@ -346,7 +347,9 @@ def _ilike(column: str, term: Term, values: _Values) -> str:
 
 
 def _member(column: str, term: Term, values: _Values) -> str:
-    return f"{column} {term.operator} {values.bind_all(term.operand)}"
+    is_number = term.attribute.kind in (Kind.INTEGER, Kind.FLOAT, Kind.BOOLEAN, Kind.DATETIME)
+    kind = "" if term.operand else "v" if is_number else "t"
+    return f"{column} {term.operator.upper()} {values.bind_all(term.operand, kind)}"
 
 
 def _is_a(column: str, term: Term, values: _Values) -> str:

@@ -128,6 +128,9 @@ class PostgresWriter(Writer):
                     .execute("SELECT pg_xact_status(CAST(%s AS xid8))", (self._transaction,))
                     .fetchone()
                 )
+            except psycopg.errors.InvalidParameterValue:
+                # Another server has taken over, which has never heard of it.
+                return False
             except psycopg.Error:
                 self.close()
             else:
