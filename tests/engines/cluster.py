@@ -104,7 +104,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start everything; return when all nodes are idle."""
-        for name in ("state", "spool", "log", "run"):
+        for name in ("state", "spool", "log", "run", "tmp"):
             (self.folder / name).mkdir(mode=0o755, parents=True)
         self._configure()
         self._start_munge()

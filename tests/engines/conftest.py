@@ -165,7 +165,8 @@ def farm_on(
 
 def as_slurm_sees(cluster: Cluster) -> dict[str, str]:
     """Return what a server of this cluster has in its environment."""
-    return {"SLURM_CONF": str(cluster.folder / "slurm.conf")}
+    folder = cluster.folder
+    return {"SLURM_CONF": str(folder / "slurm.conf"), "TMPDIR": str(folder / "tmp")}
 
 
 def output_of(*command: str) -> str:

@@ -82,6 +82,9 @@ def test_min_and_max_nodes(farm: Farm, cluster: Cluster) -> None:
     assert len(cluster.jobs()) <= 2
     job.complete()
     assert len(job.lines()) == 21
+    cluster.until_empty()
+    left = cluster.folder / "tmp" / f"jobtasks-{os.getuid()}"
+    wait_until("its nodes' directories are gone", lambda: not list(left.iterdir()))
 
 
 @pytest.mark.rule("R18")

@@ -50,6 +50,7 @@ NO_ANSWER = (
 UNKNOWN_JOB = "Invalid job id specified"
 
 NODE_SCRIPT = """\
+trap : TERM
 umask 077
 base={base}
 mkdir -p "$base" && [ -O "$base" ] || exit 1
@@ -60,7 +61,10 @@ printf '%s\\n' "$JOBTASKS_AGENT_TOKEN" > "$node/agent.token"
 {keeper} --token-file "$node/agent.token" --node-dir "$node" --place "$SLURMD_NODENAME" \\
   2>> "$node/agent.log" && rm -rf "$node"
 """
-"""What runs on each node: it makes the node's directory and becomes a keeper."""
+"""What runs on each node: it makes the node's directory, and removes it when its keeper ended well.
+
+Slurm sends TERM to all processes of a step: this one is to outlive the keeper.
+"""
 SCRIPT = """\
 #!/bin/sh
 # Nodes for {name}: a keeper with its agent on each, until the server sends them away.
