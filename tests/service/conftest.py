@@ -27,6 +27,7 @@ ON_POSTGRES = frozenset(
         "test_tree",
         "test_timelines",
         "test_node_history",
+        "test_overview",
     }
 )
 """Modules whose tests run on PostgreSQL as well; JOBTASKS_TEST_DATABASES=all: every one."""

@@ -25,6 +25,8 @@ from jobtasks.web.templating import make_templates
 SAID = "jobtasks_said"
 """The cookie that brings what was done to the next page, once."""
 SAID_SECONDS = 60
+SAID_LETTERS_MAX = 300
+"""A cookie has room for so many, whatever they are."""
 PART = "x-jobtasks-part"
 """What our own scripts say; browsers tell on their own only by https and on loopback."""
 TOKENS = ("api_token", "oauth_token")
@@ -194,7 +196,7 @@ def fields(request: Request, name: str) -> list[str]:
 def then(request: Request, said: str, *, is_bad: bool = False) -> Response:
     """Go back to where a form was sent from, and say there what came of it."""
     answer = RedirectResponse(doors.local_path(field(request, "back")), 303)
-    content = quote(json.dumps([said[:1500], is_bad]))
+    content = quote(json.dumps([said[:SAID_LETTERS_MAX], is_bad]))
     answer.set_cookie(SAID, content, max_age=SAID_SECONDS, httponly=True, samesite="lax")
     return answer
 
