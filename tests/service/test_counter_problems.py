@@ -36,6 +36,9 @@ DAMAGE = {
     "complete_job_with_a_task_that_is_not": "UPDATE job SET state = 'Complete'",
     "foreign_job_with_work_for_us": "UPDATE job SET managed = 0",
     "state_of_a_foreign_task": "UPDATE job SET managed = 0; UPDATE task SET success = 0",
+    "family_counters": "UPDATE family SET attempts = attempts + 1",
+    "success_in_a_family": "UPDATE attempt SET counted = 0, node_fault = 0",
+    "lineage_of_batches": "UPDATE lineage SET tasks = tasks + 1",
 }
 
 

@@ -117,6 +117,8 @@ class ServeOptions:
     """Holds what notifications are signed with; None: one of our own."""
     pages: Pages | None = None
     """What people see in a browser; None: nothing."""
+    invites: bool = False
+    """Whether to say on stderr where the administrator signs in to these, once."""
     database: str = ""
     """Address of a PostgreSQL database; "": a SQLite file in the state directory."""
     pooled: bool = False
@@ -329,7 +331,7 @@ class ServerProcess:
         print(f"ready {url}", flush=True)
         extra = {"url": url, "clients": edge.world.external_url, "state": str(self._state.path)}
         logger.info("serving", extra=extra)
-        if self._options.pages is not None:
+        if self._options.invites:
             await self._invite(edge)
         await self._until_stopped(serving, managing)
         await self._end_node(node)

@@ -188,6 +188,8 @@ def command(
             notifying=notifying,
             notify_secret_file=notify_secret_file,
             pages=pages_of,
+            # One that lives as long as another command has nobody who reads its stderr.
+            invites=parent is None,
             database=database.address,
             pooled=database.is_pooled,
             shared=database.shared,
