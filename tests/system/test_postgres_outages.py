@@ -83,7 +83,7 @@ def test_a_database_that_crashes_is_a_pause(start: Start, tmp_path: Path) -> Non
         served = Servers(start, tmp_path, own).start("only", "--slots", "3")
         with served.api() as api:
             release = tmp_path / "release"
-            waits = acting(["await_file", str(release)], ["complete"])
+            waits = acting(["await_file", str(release), TIMEOUT_SECONDS], ["complete"])
             lasting = Acted(api, tmp_path, [["create", waits], ["complete"]])
             lasting.noted("start", 2)
             customers = Customers(served)
@@ -126,8 +126,8 @@ def ran_once(api: Api, customers: Customers, *others: str) -> None:
         assert api.final(uuid)["state"] == "Complete"
     for job in (*customers.jobs.values(), *others):
         for task in api.tasks(job):
-            assert task["failed_count"] == 0, task
             before = api.attempts(task["uuid"])[:-1] if task["attempts"] > 1 else []
+            assert task["failed_count"] == 0, (task, before)
             assert not [each for each in before if each["counted"] or each["run_seconds"]], before
 
 

@@ -88,9 +88,9 @@ def say(text: str, times: int = 1) -> None:
     sys.stderr.flush()
 
 
-def await_file(path: str) -> None:
-    """Go on when the file exists."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+def await_file(path: str, seconds: float = LIMIT_SECONDS) -> None:
+    """Go on when the file exists; fail when it does not for so long."""
+    deadline = time.monotonic() + seconds
     while not os.path.exists(path):
         if time.monotonic() > deadline:
             note("waited-in-vain")
