@@ -44,7 +44,7 @@ class MeasuredTx(PostgresTx):
     """Blocks of 8 KiB that statements touched."""
     statements_run = 0
 
-    def _execute(self, sql: str, values: Values) -> psycopg.Cursor[tuple[Any, ...]]:
+    def _on_cursor(self, sql: str, values: Values) -> psycopg.Cursor[tuple[Any, ...]]:
         cursor = self._cursor
         cursor.execute("SAVEPOINT looked")
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {sql}", values)
@@ -55,7 +55,7 @@ class MeasuredTx(PostgresTx):
             counts = re.findall(r"(?:hit|read)=(\d+)", first[1])
             self.buffers += sum(map(int, counts))
         self.statements_run += 1
-        return super()._execute(sql, values)
+        return super()._on_cursor(sql, values)
 
 
 def cost_of(address: str, service: LocalService, work: Callable[[Context], int]) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from tests.web.scene import BASE, Person, Scene, new_token, sent
 
 from jobtasks.api.app import routes_of
 from jobtasks.service import sessions, setup
-from jobtasks.web import doors
+from jobtasks.web import protection
 from jobtasks.web.site import pages_of
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -116,7 +116,7 @@ def cookie(site: LiveServer) -> str:
 
 def sign(http: httpx.Client) -> str:
     """Return what the forms of a client's session carry."""
-    return doors.sign_of(next(iter(http.cookies.values())))
+    return protection.sign_of(next(iter(http.cookies.values())))
 
 
 def signed_in(http: httpx.Client) -> bool:
@@ -346,7 +346,7 @@ def test_behind_https_the_cookie_is_bound_to_it(idle: Api) -> None:
 def test_each_server_of_a_host_has_a_cookie(scheme: str, host: bytes, name: str) -> None:
     """Cookies do not know ports."""
     scope = {"type": "http", "scheme": scheme, "headers": [(b"host", host)], "path": "/"}
-    assert doors.cookie_name(Request(scope), "") == name
+    assert protection.cookie_name(Request(scope), "") == name
 
 
 # -- who only reads --------------------------------------------------------------------------------
@@ -584,7 +584,7 @@ def test_every_answer_says_what_browsers_must_not_do(ground: Ground) -> None:
         answers["in"] = post(nobody, "/sign-in", {"token": ADMIN}, **OWN)
         answers["out"] = post(http, "/sign-out", {"sign": sign(http)}, **OWN)
     for name, answer in answers.items():
-        for header, value in doors.HEADERS.items():
+        for header, value in protection.HEADERS.items():
             assert answer.headers.get(header) == value, f"{name}: {header}"
         cache = "no-cache" if name == "/static/page.js" else "no-store"
         assert answer.headers["cache-control"] == cache, name
@@ -592,15 +592,15 @@ def test_every_answer_says_what_browsers_must_not_do(ground: Ground) -> None:
 
 def test_the_policy_lets_nothing_in() -> None:
     """What each part of it must say, whoever adds to it."""
-    said = dict(part.split(" ", 1) for part in doors.POLICY.split("; "))
+    said = dict(part.split(" ", 1) for part in protection.POLICY.split("; "))
     assert said["default-src"] == said["base-uri"] == said["frame-ancestors"] == "'none'"
     assert {said[name] for name in ("script-src", "connect-src", "form-action")} == {"'self'"}
     assert said["require-trusted-types-for"] == "'script'"
-    assert "unsafe" not in doors.POLICY
-    assert "*" not in doors.POLICY
-    assert doors.HEADERS["X-Content-Type-Options"] == "nosniff"
-    assert doors.HEADERS["X-Frame-Options"] == "DENY"
-    assert doors.HEADERS["Referrer-Policy"] in ("same-origin", "no-referrer")
+    assert "unsafe" not in protection.POLICY
+    assert "*" not in protection.POLICY
+    assert protection.HEADERS["X-Content-Type-Options"] == "nosniff"
+    assert protection.HEADERS["X-Frame-Options"] == "DENY"
+    assert protection.HEADERS["Referrer-Policy"] in ("same-origin", "no-referrer")
 
 
 def test_a_log_is_shown_as_text(ground: Ground) -> None:

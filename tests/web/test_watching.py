@@ -13,7 +13,7 @@ from tests.api.conftest import ADMIN, Api, Node
 from jobtasks.protocol.frames import STDOUT, frame
 from jobtasks.protocol.messages import Assignment
 
-from .conftest import OpenTab
+from .conftest import OpenTab, Tab
 
 expect.set_options(timeout=30_000)
 
@@ -219,3 +219,29 @@ def test_a_node_is_held_and_released(api: Api, node: Node, page: Page) -> None:
     expect(page.locator("#node .said.bad")).to_have_text("a new disk")
     page.get_by_role("button", name="Release").click()
     expect(page.locator("#node .badge").first).to_have_text(re.compile("busy|live"))
+
+
+def test_a_hold_of_no_number_is_refused(api: Api, node: Node, tab: Tab) -> None:
+    """And the node is not held for ever in its place."""
+    page = tab.page
+    with_children(api, node, 2)
+    uuid = next(
+        each["uuid"] for each in api.get("nodes", limit=1000)["items"] if each["attempts_live"] == 2
+    )
+    for minutes in ("soon", "\u00b2", "-5", "nan"):
+        page.goto(f"/nodes/{uuid}")
+        page.get_by_text("Hold…").click()
+        page.get_by_label("Minutes").fill(minutes)
+        page.get_by_role("button", name="Hold", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("seconds must be a number")
+    assert not api.get(f"nodes/{uuid}")["held"]
+    tab.forgive("422")
+
+
+def test_a_priority_is_changed(api: Api, page: Page) -> None:
+    uuid = api.job(runtime_constraints={"min_nodes": 999})["uuid"]
+    page.goto(f"/jobs/{uuid}/details")
+    page.get_by_label("Priority").fill("7")
+    page.get_by_role("button", name="Change").click()
+    expect(page.locator(".said.good")).to_have_text("The job has priority 7.")
+    assert api.get(f"jobs/{uuid}")["priority"] == 7

@@ -1,6 +1,6 @@
 """Requests to engines: what the manager decides of them, and what is learned about them.
 
-`plan` is the manager's part: it reads, asks core/growth.py, writes. The rest is called by whoever
+`arrange` is the manager's part: it reads, asks core/growth.py, writes. The rest is called by who
 carries the requests out (api/engine.py), one short transaction for each thing that became known.
 Every write names the state that it expects, so that what came too late changes nothing.
 """

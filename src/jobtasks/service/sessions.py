@@ -6,18 +6,13 @@ that allows nothing else.
 
 from __future__ import annotations
 
-import json
-
 from jobtasks.core import scopes
 from jobtasks.core.errors import Forbidden, NotLoggedIn
-from jobtasks.core.identifiers import make_token, token_hash
-from jobtasks.service import tokens
+from jobtasks.service import tokens, user_tokens
 from jobtasks.service.context import Caller, Context
 
 SIGN_IN = "POST /sign-in"
 """The only call that a link allows."""
-SIGN_IN_TO_READ = "POST /sign-in/read-only"
-"""The same of a link whose session may only read."""
 SESSION_SECONDS = 12 * 3600
 LINK_SECONDS = 3600
 MICROSECONDS = 1_000_000
@@ -44,7 +39,8 @@ def sign_in(ctx: Context, secret: str) -> str:
             raise NotLoggedIn
     elif caller.token.expires_at is not None:
         ends_at = min(ends_at, caller.token.expires_at)
-    return _add(ctx, caller.user_uuid, allowed, SESSION_LABEL, ends_at)
+    _, session = user_tokens.add(ctx, caller.user_uuid, (allowed,), SESSION_LABEL, ends_at)
+    return session
 
 
 def sign_out(ctx: Context, caller: Caller) -> None:
@@ -53,28 +49,16 @@ def sign_out(ctx: Context, caller: Caller) -> None:
         ctx.tx.run("token_revoke", uuid=caller.token.uuid, now=ctx.now)
 
 
-def make_link(ctx: Context, caller: Caller) -> str:
-    """Return the secret of a link for the caller, good for an hour and for once.
-
-    Raises:
-        Forbidden: the caller's token is no person's, or narrower than reading everything.
-    """
-    if caller.token is None or caller.role not in ("admin", "user"):
-        raise Forbidden("Only people's tokens make links to sign in.")
-    may_write = _session_scopes(caller.token.scopes) == scopes.ALL
-    return add_link(ctx, caller.user_uuid, may_write=may_write)
-
-
-def add_link(ctx: Context, user_uuid: str, *, may_write: bool = True) -> str:
-    """Return the secret of a link for a user."""
-    scope = SIGN_IN if may_write else SIGN_IN_TO_READ
+def add_link(ctx: Context, user_uuid: str) -> str:
+    """Return the secret of a link that signs a user in, good for an hour and for once."""
     ends_at = ctx.now + LINK_SECONDS * MICROSECONDS
-    return _add(ctx, user_uuid, scope, LINK_LABEL, ends_at)
+    _, link = user_tokens.add(ctx, user_uuid, (SIGN_IN,), LINK_LABEL, ends_at)
+    return link
 
 
 def is_link(caller: Caller) -> bool:
     """Return whether somebody comes with a link instead of a token."""
-    return caller.token is not None and caller.token.scopes in ((SIGN_IN,), (SIGN_IN_TO_READ,))
+    return caller.token is not None and caller.token.scopes == (SIGN_IN,)
 
 
 def may_write(caller: Caller) -> bool:
@@ -86,21 +70,6 @@ def _session_scopes(given: tuple[str, ...]) -> str:
     """Return the one scope of a session for a token, or a link, of these scopes."""
     if given == (SIGN_IN,) or scopes.allows(given, scopes.ALL):
         return scopes.ALL
-    if given == (SIGN_IN_TO_READ,) or scopes.allows(given, scopes.READ_ONLY):
+    if scopes.allows(given, scopes.READ_ONLY):
         return scopes.READ_ONLY
     raise Forbidden(f"To sign in, a token needs the scope {scopes.ALL} or '{scopes.READ_ONLY}'.")
-
-
-def _add(ctx: Context, user_uuid: str, scope: str, label: str, ends_at: int) -> str:
-    secret = make_token(ctx.world.random_below)
-    ctx.tx.run(
-        "token_add",
-        uuid=ctx.world.uuids.make("token", ctx.now),
-        hash=token_hash(secret),
-        user_uuid=user_uuid,
-        scopes=json.dumps((scope,)),
-        label=label,
-        expires_at=ends_at,
-        now=ctx.now,
-    )
-    return secret

@@ -66,19 +66,37 @@ def _create(ctx: Context, caller: Caller, attributes: dict[str, Any]) -> TokenRe
             given[attribute.name] = resources.coerce(attribute, value or None)
         elif not attribute.ignored and value not in (None, ""):
             raise Invalid(f"{attribute.name} is given by the server")
+    uuid, secret = add(
+        ctx,
+        _owner(ctx, caller, given.get("owner_uuid")),
+        _scopes(caller, given.get("scopes")),
+        given.get("label"),
+        _end(ctx, caller, given.get("expires_at")),
+    )
+    return show(ctx, caller, uuid)._replace(api_token=secret)
+
+
+def add(
+    ctx: Context,
+    user_uuid: str,
+    scopes: tuple[str, ...],
+    label: str | None,
+    expires_at: int | None,
+) -> tuple[str, str]:
+    """Store a token of a user; return its UUID and its secret, which is stored nowhere."""
     secret = make_token(ctx.world.random_below)
     uuid = ctx.world.uuids.make("token", ctx.now)
     ctx.tx.run(
         "token_add",
         uuid=uuid,
         hash=token_hash(secret),
-        user_uuid=_owner(ctx, caller, given.get("owner_uuid")),
-        scopes=json.dumps(_scopes(caller, given.get("scopes"))),
-        label=given.get("label"),
-        expires_at=_end(ctx, caller, given.get("expires_at")),
+        user_uuid=user_uuid,
+        scopes=json.dumps(scopes),
+        label=label,
+        expires_at=expires_at,
         now=ctx.now,
     )
-    return show(ctx, caller, uuid)._replace(api_token=secret)
+    return uuid, secret
 
 
 def _owner(ctx: Context, caller: Caller, uuid: str | None) -> str:

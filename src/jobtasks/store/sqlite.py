@@ -11,22 +11,17 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.store.base import StoreSpace, Tx, Value, Values
 from jobtasks.store.groups import BUSY_SECONDS, SqliteWriter
+from jobtasks.store.named import NamedStatements
 from jobtasks.store.pause import Pause, is_about_storage
 from jobtasks.store.serving import Serving
-from jobtasks.store.statements import (
-    ROWS_PER_STATEMENT,
-    load_migrations,
-    load_statements,
-    of_many_rows,
-)
+from jobtasks.store.statements import load_migrations, load_statements
 
 T = TypeVar("T")
 AHEAD_BYTES_MAX = 64 * 1024 * 1024
@@ -43,56 +38,21 @@ CHECKPOINT_SECONDS = 0.1
 logger = logging.getLogger(__name__)
 
 
-class SqliteTx:
+class SqliteTx(NamedStatements):
     """Named statements on one connection (see `Tx`)."""
 
-    clock_ahead = 0
-
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._execute = connection.execute
+        statements = {name: statement.sql for name, statement in load_statements().items()}
+        super().__init__(statements, connection.execute)
         self._execute_many = connection.executemany
-        self.statements = {name: statement.sql for name, statement in load_statements().items()}
-        """SQL by name."""
-
-    def one(self, shape: Callable[..., T], query: str, /, **values: Value) -> T | None:
-        """Return ``shape(*row)`` for the first row, None when there is none."""
-        row = self._execute(self.statements[query], values).fetchone()
-        return None if row is None else shape(*row)
-
-    def all(self, shape: Callable[..., T], query: str, /, **values: Value) -> list[T]:
-        """Return ``shape(*row)`` for every row."""
-        return [shape(*row) for row in self._execute(self.statements[query], values)]
-
-    def value(self, query: str, /, **values: Value) -> Any:
-        """Return the first column of the first row, None when there is none."""
-        row = self._execute(self.statements[query], values).fetchone()
-        return None if row is None else row[0]
-
-    def run(self, query: str, /, **values: Value) -> int:
-        """Execute a write; return how many rows it changed."""
-        return self._execute(self.statements[query], values).rowcount
 
     def run_many(self, query: str, rows: Iterable[Values], /) -> int:
         """Execute a write once per row of values; return how many rows changed in all."""
         return self._execute_many(self.statements[query], rows).rowcount
 
-    def add_many(self, query: str, rows: Sequence[Sequence[Value]], /) -> None:
-        """Execute an insert of one row for many rows, many in one statement.
-
-        A statement of its own for each row takes twice the time, and hands the interpreter over as
-        often as there are rows: each time a busy event loop may keep it for a while.
-        """
-        sql = self.statements[query]
-        whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
-        for first in range(0, whole, ROWS_PER_STATEMENT):
-            values = chain.from_iterable(rows[first : first + ROWS_PER_STATEMENT])
-            self._execute(of_many_rows(sql), tuple(values))
-        if whole < len(rows):
-            self._execute_many(sql, rows[whole:])
-
     def add(self, query: str, /, **values: Value) -> int:
         """Execute an insert and return the new row's id."""
-        rowid = self._execute(self.statements[query], values).lastrowid
+        rowid: int | None = self._execute(self.statements[query], values).lastrowid
         assert rowid is not None
         return rowid
 
@@ -104,7 +64,8 @@ class SqliteTx:
 
     def text(self, statement: str, values: Mapping[str, Value], /) -> list[tuple[Any, ...]]:
         """Run a reading statement composed by the store package itself."""
-        return self._execute(statement, values).fetchall()
+        rows: list[tuple[Any, ...]] = self._execute(statement, values).fetchall()
+        return rows
 
 
 class SqliteStore(Serving):

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jobtasks.api.conditional import is_known, tag_of
-from jobtasks.web import doors
+from jobtasks.web import protection
 
 STATIC = Path(__file__).with_name("static")
 MEDIA = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -30,9 +30,9 @@ class Files:
         name = request.path_params["name"]
         content = self._files.get(name)
         if content is None:
-            headers = {**doors.HEADERS, "Cache-Control": "no-store"}
+            headers = {**protection.HEADERS, "Cache-Control": "no-store"}
             return Response("There is no such file.", 404, headers, media_type="text/plain")
-        headers = {**doors.HEADERS, "ETag": tag_of(content), "Cache-Control": "no-cache"}
+        headers = {**protection.HEADERS, "ETag": tag_of(content), "Cache-Control": "no-cache"}
         if is_known(request, headers["ETag"]):
             return Response(None, 304, headers)
         return Response(content, 200, headers, media_type=MEDIA[Path(name).suffix])

@@ -23,7 +23,7 @@ from jobtasks.service.context import Caller, Context
 from jobtasks.service.job_retry import Chosen, FailedFamily
 from jobtasks.store.records import JobRecord, TaskRecord
 from jobtasks.web import words
-from jobtasks.web.rooms import Rooms, field, then
+from jobtasks.web.pages import Pages, field, then
 
 PAGE = 50
 SEARCH_LETTERS_MAX = 200
@@ -98,21 +98,21 @@ def _literal(text: str) -> str:
 class JobPages:
     """Request handlers of ``/jobs/{uuid}``."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-        self._api = Jobs(rooms.edge)
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._api = Jobs(pages.edge)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         path = "/jobs/{uuid}"
         return [
-            self._rooms.route(path, self.show),
-            *(self._rooms.route(f"{path}/{view}", self.show) for view in VIEWS if view),
-            self._rooms.route(path + "/parts/{part}", self.part),
-            self._rooms.route(path + "/timeline/data", self._api.timeline),
-            self._rooms.route(path + "/cancel", self.cancel, "POST"),
-            self._rooms.route(path + "/retry", self.retry, "POST"),
-            self._rooms.route(path + "/priority", self.priority, "POST"),
+            self._pages.route(path, self.show),
+            *(self._pages.route(f"{path}/{view}", self.show) for view in VIEWS if view),
+            self._pages.route(path + "/parts/{part}", self.part),
+            self._pages.route(path + "/timeline/data", self._api.timeline),
+            self._pages.route(path + "/cancel", self.cancel, "POST"),
+            self._pages.route(path + "/retry", self.retry, "POST"),
+            self._pages.route(path + "/priority", self.priority, "POST"),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -127,19 +127,19 @@ class JobPages:
                 values |= each(ctx, caller)
             return values
 
-        return await self._rooms.page(request, "job.html", load)
+        return await self._pages.page(request, "job.html", load)
 
     async def part(self, request: Request) -> Response:
         """Answer with a part of the page as it is now."""
         uuid, part = request.path_params["uuid"], request.path_params["part"]
         if part == "head":
-            return await self._rooms.part(request, "_job_head.html", head(uuid))
+            return await self._pages.part(request, "_job_head.html", head(uuid))
         if part == "tasks":
-            return await self._rooms.part(
+            return await self._pages.part(
                 request, "_tasks.html", tasks(uuid, WantedTasks.of(request.query_params))
             )
         if part == "failures":
-            return await self._rooms.part(request, "_failures.html", failures(uuid))
+            return await self._pages.part(request, "_failures.html", failures(uuid))
         raise NotFound
 
     def _loads(self, view: str, uuid: str, request: Request) -> list[Load]:
@@ -155,7 +155,7 @@ class JobPages:
         """Cancel the job."""
         uuid = request.path_params["uuid"]
         reason = field(request, "reason").strip() or None
-        await self._rooms.edge.write(
+        await self._pages.edge.write(
             request, lambda ctx, caller: jobs.cancel(ctx, caller, uuid, reason, cascade=False)
         )
         return then(request, "The job is cancelled; its processes are being ended.")
@@ -172,7 +172,7 @@ class JobPages:
                 return before.failed - after.failed, after
             return len(chosen) if chosen else after.todo, after
 
-        number, _ = await self._rooms.edge.write(request, work)
+        number, _ = await self._pages.edge.write(request, work)
         again = words.plural(number, "task")
         return then(
             request, f"The job is queued again: {again} {'is' if number == 1 else 'are'} to be run."
@@ -182,7 +182,7 @@ class JobPages:
         """Change how soon the job gets its turn."""
         uuid = request.path_params["uuid"]
         changes = {"priority": field(request, "priority").strip() or 0}
-        job = await self._rooms.edge.write(
+        job = await self._pages.edge.write(
             request, lambda ctx, caller: jobs.update(ctx, caller, uuid, changes, whole=False)
         )
         return then(request, f"The job has priority {job.priority}.")
@@ -206,11 +206,7 @@ def lineage(uuid: str) -> Load:
         branches = tree.by_sequence(ctx, caller, uuid)
         job = jobs.show(ctx, caller, uuid)
         first = _found(ctx, caller, job, WantedTasks(search="0"))
-        return {
-            "branches": branches,
-            "seed": first[0] if first else None,
-            "task_states": TASK_STATES,
-        }
+        return {"branches": branches, "seed": first[0] if first else None}
 
     return load
 

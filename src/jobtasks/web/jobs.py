@@ -21,7 +21,7 @@ from jobtasks.service import census, jobs, listing
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import JobRecord
 from jobtasks.web import words
-from jobtasks.web.rooms import Rooms, field, fields, then
+from jobtasks.web.pages import Pages, field, fields, then
 
 PAGE = 50
 JOBS_AT_ONCE_MAX = 1000
@@ -100,25 +100,25 @@ class Reached(NamedTuple):
 class JobsPages:
     """Request handlers of ``/``."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            self._rooms.route("/", self.show),
-            self._rooms.route("/jobs", self.show),
-            self._rooms.route("/parts/jobs", self.part),
-            self._rooms.route("/jobs/several", self.several, "POST"),
+            self._pages.route("/", self.show),
+            self._pages.route("/jobs", self.show),
+            self._pages.route("/parts/jobs", self.part),
+            self._pages.route("/jobs/several", self.several, "POST"),
         ]
 
     async def show(self, request: Request) -> Response:
         """Answer with the page."""
-        return await self._rooms.page(request, "jobs.html", _loaded(request))
+        return await self._pages.page(request, "jobs.html", _loaded(request))
 
     async def part(self, request: Request) -> Response:
         """Answer with the list as it is now."""
-        return await self._rooms.part(request, "_jobs.html", _loaded(request))
+        return await self._pages.part(request, "_jobs.html", _loaded(request))
 
     async def several(self, request: Request) -> Response:
         """Cancel or retry many jobs, and say how many were hit."""
@@ -138,7 +138,7 @@ class JobsPages:
     async def _matching(self, request: Request) -> list[str]:
         asked = {name: field(request, name) for name in ("state", "q", "order")}
         query = Wanted.of(asked).query(JOBS_AT_ONCE_MAX)
-        page = await self._rooms.edge.read(
+        page = await self._pages.edge.read(
             request, lambda ctx, caller: listing.list_jobs(ctx, caller, query)
         )
         return [job.uuid for job in page.items]
@@ -155,7 +155,7 @@ class JobsPages:
         async def one(uuid: str) -> None:
             nonlocal done
             try:
-                await self._rooms.edge.write(request, lambda ctx, caller: act(ctx, caller, uuid))
+                await self._pages.edge.write(request, lambda ctx, caller: act(ctx, caller, uuid))
                 done += 1
             except JobTasksError as error:
                 said = error.messages[0].replace(uuid, "it")

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from jobtasks.core.errors import JobTasksError, TooManyRequests
 from jobtasks.service import access, events, users
 from jobtasks.service.context import Caller, Context
-from jobtasks.web.rooms import Rooms
+from jobtasks.web.pages import Pages
 
 GATHER_SECONDS = 1.0
 """A page is told at most so often."""
@@ -26,26 +26,26 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 class Live:
     """The request handler of ``/live``."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
 
     def routes(self) -> list[Route]:
         """Return the route."""
-        return [self._rooms.route("/live", self.stream)]
+        return [self._pages.route("/live", self.stream)]
 
     async def stream(self, request: Request) -> Response:
         """Answer with events named ``news``; of one job only when that is another than before."""
-        meters = self._rooms.edge.meters
-        if meters.streams_open >= self._rooms.edge.world.settings.streams_max:
+        meters = self._pages.edge.meters
+        if meters.streams_open >= self._pages.edge.world.settings.streams_max:
             raise TooManyRequests
         uuid = request.query_params.get("job", "")
-        first = self._rooms.edge.glance(request, _state_of(uuid))
+        first = self._pages.edge.glance(request, _state_of(uuid))
         return StreamingResponse(
             self._pieces(request, uuid, first), headers=HEADERS, media_type="text/event-stream"
         )
 
     async def _pieces(self, request: Request, uuid: str, known: Any) -> AsyncIterator[bytes]:
-        edge = self._rooms.edge
+        edge = self._pages.edge
         edge.meters.streams_open += 1
         beat_seconds = edge.world.settings.stream_beat_seconds
         beaten_at = time.monotonic()

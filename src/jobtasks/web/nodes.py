@@ -12,65 +12,61 @@ from starlette.routing import Route
 
 from jobtasks.core.filters import parse_query
 from jobtasks.core.resources import RESOURCES
-from jobtasks.core.states import AttemptState, NodeState
+from jobtasks.core.states import NodeState
 from jobtasks.service import listing, node_history, steering
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import NodeRecord, NodeUseRecord
 from jobtasks.web import charts
-from jobtasks.web.rooms import Rooms, field, then
+from jobtasks.web.pages import Pages, field, then
 
 NODES_MAX = 500
 DAY = 86_400_000_000
 """Microseconds."""
-ATTEMPT_STATES = tuple(state.word for state in AttemptState)
 
 
 class NodesPages:
     """Request handlers of ``/nodes``."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         path = "/nodes/{uuid}"
         return [
-            self._rooms.route("/nodes", self.index),
-            self._rooms.route("/parts/nodes", self.index_part),
-            self._rooms.route(path, self.show),
-            self._rooms.route(path + "/part", self.part),
-            self._rooms.route(path + "/hold", self.hold, "POST"),
-            self._rooms.route(path + "/drain", self.drain, "POST"),
-            self._rooms.route(path + "/release", self.release, "POST"),
+            self._pages.route("/nodes", self.index),
+            self._pages.route("/parts/nodes", self.index_part),
+            self._pages.route(path, self.show),
+            self._pages.route(path + "/part", self.part),
+            self._pages.route(path + "/hold", self.hold, "POST"),
+            self._pages.route(path + "/drain", self.drain, "POST"),
+            self._pages.route(path + "/release", self.release, "POST"),
         ]
 
     async def index(self, request: Request) -> Response:
         """Answer with the page of all nodes."""
-        return await self._rooms.page(request, "nodes.html", _all(request))
+        return await self._pages.page(request, "nodes.html", _all(request))
 
     async def index_part(self, request: Request) -> Response:
         """Answer with the nodes as they are now."""
-        return await self._rooms.part(request, "_nodes.html", _all(request))
+        return await self._pages.part(request, "_nodes.html", _all(request))
 
     async def show(self, request: Request) -> Response:
         """Answer with the page of one node."""
-        return await self._rooms.page(request, "node.html", _one(request))
+        return await self._pages.page(request, "node.html", _one(request))
 
     async def part(self, request: Request) -> Response:
         """Answer with one node as it is now."""
-        return await self._rooms.part(request, "_node.html", _one(request))
+        return await self._pages.part(request, "_node.html", _one(request))
 
     async def hold(self, request: Request) -> Response:
         """Start nothing new there, perhaps for some minutes."""
-        minutes = field(request, "minutes").strip()
-        seconds = float(minutes) * 60 if minutes.replace(".", "", 1).isdigit() else None
-        reason = field(request, "reason").strip() or None
+        seconds, reason = _seconds(field(request, "minutes").strip()), field(request, "reason")
         return await self._steer(request, "is held", steering.hold, seconds, reason)
 
     async def drain(self, request: Request) -> Response:
         """Start nothing new there until it is released."""
-        reason = field(request, "reason").strip() or None
-        return await self._steer(request, "drains", steering.drain, reason)
+        return await self._steer(request, "drains", steering.drain, field(request, "reason"))
 
     async def release(self, request: Request) -> Response:
         """Let it take work again."""
@@ -80,10 +76,18 @@ class NodesPages:
         self, request: Request, done: str, method: Callable[..., NodeRecord], *arguments: Any
     ) -> Response:
         uuid = request.path_params["uuid"]
-        node = await self._rooms.edge.write(
+        node = await self._pages.edge.write(
             request, lambda ctx, caller: method(ctx, caller, uuid, *arguments)
         )
         return then(request, f"Node {node.hostname} {done}.")
+
+
+def _seconds(minutes: str) -> float | str:
+    """Return the seconds of a hold, "" for none; what is no number stays, and is refused."""
+    try:
+        return float(minutes) * 60
+    except ValueError:
+        return minutes
 
 
 def _all(request: Request) -> Callable[[Context, Caller], Mapping[str, Any]]:
@@ -136,11 +140,6 @@ def _one(request: Request) -> Callable[[Context, Caller], Mapping[str, Any]]:
         node = steering.show(ctx, caller, uuid)
         attempts = steering.attempts(ctx, caller, uuid)
         drawn = _drawn(node_history.of_node(ctx, caller, uuid), ctx.now)
-        return {
-            "node": node,
-            "attempts": attempts,
-            "attempt_states": ATTEMPT_STATES,
-            "drawn": drawn,
-        }
+        return {"node": node, "attempts": attempts, "drawn": drawn}
 
     return load

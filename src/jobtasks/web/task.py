@@ -11,43 +11,42 @@ from starlette.routing import Route
 
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.core.resources import is_digits
-from jobtasks.core.states import AttemptState, JobState, TaskState
+from jobtasks.core.states import JobState, TaskState
 from jobtasks.service import explain, jobs, tasks, tree
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import AttemptRecord
-from jobtasks.web.rooms import Rooms
+from jobtasks.web import words
+from jobtasks.web.pages import Pages
 
-ATTEMPT_STATES = tuple(state.word for state in AttemptState)
 CHILDREN = 50
 """Of a task, that are shown at once."""
-TASK_STATES = tuple(state.word for state in TaskState)
 
 
 class TaskPages:
     """Request handlers of ``/tasks/{uuid}``."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-        self._api = JobTasks(rooms.edge)
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._api = JobTasks(pages.edge)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         path = "/tasks/{uuid}"
         return [
-            self._rooms.route(path, self.show),
-            self._rooms.route(path + "/panel", self.panel),
-            self._rooms.route(path + "/log", self.log),
-            self._rooms.route(path + "/tree", self.generations),
-            self._rooms.route(path + "/tree/{sequence:int}", self.children),
+            self._pages.route(path, self.show),
+            self._pages.route(path + "/panel", self.panel),
+            self._pages.route(path + "/log", self.log),
+            self._pages.route(path + "/tree", self.generations),
+            self._pages.route(path + "/tree/{sequence:int}", self.children),
         ]
 
     async def show(self, request: Request) -> Response:
         """Answer with a page of the task alone."""
-        return await self._rooms.page(request, "task.html", _loaded(request))
+        return await self._pages.page(request, "task.html", _loaded(request))
 
     async def panel(self, request: Request) -> Response:
         """Answer with what stands beside a list when a task of it was chosen."""
-        return await self._rooms.part(request, "_task.html", _loaded(request))
+        return await self._pages.part(request, "_task.html", _loaded(request))
 
     async def generations(self, request: Request) -> Response:
         """Answer with how many tasks it created in each sequence."""
@@ -57,7 +56,7 @@ class TaskPages:
             found = tree.children_by_sequence(ctx, caller, uuid)
             return {"task": tasks.show(ctx, caller, uuid), "generations": found}
 
-        return await self._rooms.part(request, "_generations.html", load)
+        return await self._pages.part(request, "_generations.html", load)
 
     async def children(self, request: Request) -> Response:
         """Answer with some of the tasks that it created in one sequence."""
@@ -73,10 +72,9 @@ class TaskPages:
                 "sequence": sequence,
                 "children": found[:CHILDREN],
                 "more_after": more,
-                "task_states": TASK_STATES,
             }
 
-        return await self._rooms.part(request, "_children.html", load)
+        return await self._pages.part(request, "_children.html", load)
 
     async def log(self, request: Request) -> Response:
         """Answer with an attempt's log as the API has it: plain text."""
@@ -102,9 +100,8 @@ def _loaded(request: Request) -> Any:
         return {
             "task": task,
             "job": job,
-            "state": TASK_STATES[task.state],
+            "state": words.task_word(task.state),
             "attempts": attempts,
-            "attempt_states": ATTEMPT_STATES,
             "chosen": _chosen(attempts, number),
             "reasons": explain.task_reasons(ctx, caller, uuid) if is_waiting else [],
             "may_retry": JobState(job.state) in (JobState.FAILED, JobState.CANCELLED)

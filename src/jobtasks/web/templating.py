@@ -23,7 +23,7 @@ def make_templates() -> Environment:
     )
     for name in (
         *("iso", "clock", "duration", "size", "kib", "count", "plural", "short", "pretty"),
-        *("compact", "command", "cause", "share", "between"),
+        *("compact", "command", "cause", "share", "between", "task_word", "attempt_word"),
     ):
         found.filters[name] = getattr(words, name)
         found.globals[name] = getattr(words, name)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from jobtasks.core.states import AttemptState, TaskState
+
 MICROSECONDS = 1_000_000
 MINUTE, HOUR, DAY = 60, 3600, 86400
 SHORT_LETTERS = 15
@@ -127,6 +129,16 @@ def cause(name: str | None, exit_code: int | None, signal: int | None) -> str:
     if signal is not None:
         parts.append(f"signal {signal}")
     return ", ".join(parts) or (name or "")
+
+
+def task_word(state: int) -> str:
+    """Return what a task's state is called."""
+    return TaskState(state).word
+
+
+def attempt_word(state: int) -> str:
+    """Return what an attempt's state is called."""
+    return AttemptState(state).word
 
 
 def share(part: float, whole: float, of: float = 100.0) -> float:

@@ -11,15 +11,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from jobtasks.api.answers import error_answer
+from jobtasks.api.answers import RETRY_AFTER_SECONDS, error_answer
 from jobtasks.api.conditional import if_changed
 from jobtasks.api.edge import Edge, Work
 from jobtasks.api.forms import FORM
-from jobtasks.core.errors import JobTasksError, NotLoggedIn
+from jobtasks.core.errors import Forbidden, JobTasksError, NotLoggedIn
 from jobtasks.service import sessions, users
 from jobtasks.service.context import Caller, Context
 from jobtasks.store.records import UserRecord
-from jobtasks.web import doors
+from jobtasks.web import protection
 from jobtasks.web.templating import make_templates
 
 SAID = "jobtasks_said"
@@ -49,8 +49,8 @@ class Visitor:
         self.sign = sign
 
 
-class Rooms:
-    """The ground on which pages stand."""
+class Pages:
+    """What makes pages: routes that know who asks, templates, and answers."""
 
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
@@ -75,7 +75,7 @@ class Rooms:
         async def guarded(request: Request) -> Response:
             try:
                 if request.method == "POST":
-                    doors.refuse_other_sites(request)
+                    protection.refuse_other_sites(request)
                 return _clad(await handler(request))
             except JobTasksError as error:
                 return _clad(self.refusal(request, error))
@@ -83,18 +83,18 @@ class Rooms:
         return Route(path, guarded, methods=list(methods) or ["GET"], name=handler.__name__)
 
     async def _guard(self, request: Request, handler: Handler) -> Response:
-        secret = doors.session_of(request, self.external_url)
+        secret = protection.session_of(request, self.external_url)
         if secret is None:
             return _clad(self._ask_in(request))
-        signed = as_session(request, secret)
         try:
+            signed = as_session(request, secret)
             if request.method == "POST":
-                doors.refuse_other_sites(request)
-                doors.require_sign(request, secret)
+                protection.refuse_other_sites(request)
+                protection.require_sign(request, secret)
             return _clad(await handler(signed))
         except NotLoggedIn:
             answer = self._ask_in(request)
-            doors.drop_session(request, answer, self.external_url)
+            protection.drop_session(request, answer, self.external_url)
             return _clad(answer)
         except JobTasksError as error:
             return _clad(self.refusal(request, error))
@@ -111,9 +111,8 @@ class Rooms:
         if is_part(request):
             return error_answer(error)
         answer = self.bare(request, "error.html", error.status, messages=error.messages)
-        answer.headers.update(
-            {k: v for k, v in error_answer(error).headers.items() if k in ("retry-after",)}
-        )
+        if error.transient:
+            answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return answer
 
     def bare(
@@ -153,7 +152,7 @@ class Rooms:
 
 def visitor_of(ctx: Context, caller: Caller, request: Request) -> Visitor:
     """Return who looks at a page."""
-    return Visitor(users.current(ctx, caller), caller, doors.sign_of(request.scope[SECRET]))
+    return Visitor(users.current(ctx, caller), caller, protection.sign_of(request.scope[SECRET]))
 
 
 def as_session(request: Request, secret: str) -> Request:
@@ -164,7 +163,7 @@ def as_session(request: Request, secret: str) -> Request:
     scope[SECRET] = secret
     form = request.scope.get(FORM)
     if form is not None and any(form.get(name) for name in TOKENS):
-        raise NotLoggedIn
+        raise Forbidden("Forms of these pages bring no token: the session says who asks.")
     return Request(scope, request.receive)
 
 
@@ -195,7 +194,7 @@ def fields(request: Request, name: str) -> list[str]:
 
 def then(request: Request, said: str, *, is_bad: bool = False) -> Response:
     """Go back to where a form was sent from, and say there what came of it."""
-    answer = RedirectResponse(doors.local_path(field(request, "back")), 303)
+    answer = RedirectResponse(protection.local_path(field(request, "back")), 303)
     content = quote(json.dumps([said[:SAID_LETTERS_MAX], is_bad]))
     answer.set_cookie(SAID, content, max_age=SAID_SECONDS, httponly=True, samesite="lax")
     return answer
@@ -211,7 +210,7 @@ def said_in(request: Request) -> tuple[str, bool] | None:
 
 
 def _clad(answer: Response) -> Response:
-    for name, value in doors.HEADERS.items():
+    for name, value in protection.HEADERS.items():
         answer.headers.setdefault(name, value)
     answer.headers["Cache-Control"] = "no-store"
     return answer

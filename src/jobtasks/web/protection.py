@@ -19,7 +19,6 @@ from jobtasks.core.errors import Forbidden
 
 SIGN = "sign"
 """The field of every form that shows that it is of our own page."""
-SIGN_HEADER = "x-jobtasks-sign"
 OWN = ("same-origin", "none")
 """What a browser says of requests that no other site made."""
 POLICY = "; ".join(
@@ -121,7 +120,7 @@ def require_sign(request: Request, secret: str) -> None:
         Forbidden: its sign is missing or another's.
     """
     form = request.scope.get(FORM)
-    given = (form.get(SIGN) if form else None) or request.headers.get(SIGN_HEADER) or ""
+    given = (form.get(SIGN) if form else None) or ""
     if not hmac.compare_digest(given.encode(), sign_of(secret).encode()):
         raise Forbidden("This form is of an earlier session: go back, load the page, try again.")
 

@@ -9,24 +9,24 @@ from starlette.routing import Route
 from jobtasks.core.errors import Forbidden, NotLoggedIn
 from jobtasks.core.identifiers import spelled_token
 from jobtasks.service import sessions, tokens
-from jobtasks.web import doors
-from jobtasks.web.rooms import SECRET, Rooms, field
+from jobtasks.web import protection
+from jobtasks.web.pages import SECRET, Pages, field
 
 TOKEN_LETTERS_MAX = 1000
 
 
-class Entrance:
+class SignIn:
     """Request handlers of ``/sign-in`` and ``/sign-out``."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            self._rooms.open_route("/sign-in", self.ask, "GET"),
-            self._rooms.open_route("/sign-in", self.sign_in, "POST"),
-            self._rooms.route("/sign-out", self.sign_out, "POST"),
+            self._pages.open_route("/sign-in", self.ask, "GET"),
+            self._pages.open_route("/sign-in", self.sign_in, "POST"),
+            self._pages.route("/sign-out", self.sign_out, "POST"),
         ]
 
     async def ask(self, request: Request) -> Response:
@@ -35,15 +35,15 @@ class Entrance:
         To look at a link does not use it up: mail programs and chats look at addresses, too.
         """
         key = request.query_params.get("key", "")[:TOKEN_LETTERS_MAX]
-        goal = doors.local_path(request.query_params.get("next"))
-        return self._rooms.bare(request, "sign_in.html", key=key, goal=goal, problem="")
+        goal = protection.local_path(request.query_params.get("next"))
+        return self._pages.bare(request, "sign_in.html", key=key, goal=goal, problem="")
 
     async def sign_in(self, request: Request) -> Response:
         """Begin a session with a token or a link's key."""
         given = (field(request, "token") or field(request, "key")).strip()[:TOKEN_LETTERS_MAX]
-        goal = doors.local_path(field(request, "next"))
+        goal = protection.local_path(field(request, "next"))
         try:
-            secret = await self._rooms.edge.commit(
+            secret = await self._pages.edge.commit(
                 lambda ctx: sessions.sign_in(ctx, spelled_token(given).secret)
             )
         except NotLoggedIn:
@@ -56,18 +56,18 @@ class Entrance:
         except Forbidden as error:
             return self._again(request, goal, " ".join(error.messages))
         answer = RedirectResponse(goal, 303)
-        doors.keep_session(request, answer, secret, self._rooms.external_url)
+        protection.keep_session(request, answer, secret, self._pages.external_url)
         return answer
 
     def _again(self, request: Request, goal: str, problem: str) -> Response:
-        return self._rooms.bare(request, "sign_in.html", 403, key="", goal=goal, problem=problem)
+        return self._pages.bare(request, "sign_in.html", 403, key="", goal=goal, problem=problem)
 
     async def sign_out(self, request: Request) -> Response:
         """End the session; whatever it may do, it may end."""
         secret = request.scope[SECRET]
-        await self._rooms.edge.commit(
+        await self._pages.edge.commit(
             lambda ctx: sessions.sign_out(ctx, tokens.identify(ctx, secret))
         )
         answer = RedirectResponse("/sign-in", 303)
-        doors.drop_session(request, answer, self._rooms.external_url)
+        protection.drop_session(request, answer, self._pages.external_url)
         return answer
