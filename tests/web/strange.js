@@ -9,7 +9,8 @@ const ADDRESSES = /^(href|src|action|formaction|xlink:href|data|srcdoc|data-pane
 const OWN_ADDRESS = /^(\/(?!\/)|[#?]|$)/;
 
 function oddAttributes(element) {
-  const isPainted = element.localName === "span" && element.closest("log-view");
+  // Sizes, places and colours that scripts of ours give to what they draw.
+  const isPainted = element.matches("log-view span, time-line canvas, time-line .tip");
   return [...element.attributes].filter(({ name, value }) =>
     name.startsWith("on") || name === "srcdoc" || name === "http-equiv" || name === "contenteditable"
     || (name === "style" && !isPainted) || (ADDRESSES.test(name) && !OWN_ADDRESS.test(value)));

@@ -158,7 +158,7 @@ def test_from_the_door_to_a_task_and_back(open_tab: OpenTab, scene: Scene) -> No
     expect(page.get_by_label("Token")).to_be_focused()
     page.keyboard.type(ADMIN)
     press(page, "Enter")
-    expect(page).to_have_url(f"{scene.api.server.url}/")
+    page.wait_for_url(f"{scene.api.server.url}/")
     press(page, "/")
     expect(page.get_by_role("searchbox")).to_be_focused()
     page.keyboard.type("/a description")

@@ -100,6 +100,8 @@ def test_pages_of_a_job(tab: Tab, hostile: Hostile) -> None:
     for view in VIEWS:
         for uuid in (hostile.theirs, hostile.failing, hostile.explained):
             tab.page.goto(f"/jobs/{uuid}/{view}".rstrip("/"))
+            if view == "timeline":
+                tab.page.locator("time-line[data-ready=yes]").wait_for()
             found = seen(tab)
             if uuid == hostile.theirs:
                 expect(found["title"], hostile.everything[:60])
