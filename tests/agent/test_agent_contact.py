@@ -233,7 +233,7 @@ def test_term_while_the_server_is_away(server: FakeServer, launch: Launch, tmp_p
     """A drain without a server is bounded in time; the next agent tells the ends as it joins."""
     server.joined.grace_seconds = 0.1
     found = launch()
-    server.start(1, "sh", "-c", "echo told >&2; sleep 1000")
+    server.start(1, "sh", "-c", "echo told >&2; exec sleep 1000")
     server.wait(lambda: server.tails.get(1), "its output")
     server.down()
     # Within the time that this waits.
@@ -268,7 +268,7 @@ def test_journal_outlives_the_agent(server: FakeServer, launch: Launch) -> None:
 def test_left_over_log_is_pushed(server: FakeServer, launch: Launch, tmp_path: Path) -> None:
     """The log of an attempt that was lost with its agent is pushed by the next agent."""
     found = launch(module=KEEPER)
-    server.start(1, "sh", "-c", "echo before; sleep 1000")
+    server.start(1, "sh", "-c", "echo before; exec sleep 1000")
     pid = server.pid_of(1)
     logs = tmp_path / "node/logs"
     wait_for(lambda: any(log.stat().st_size for log in logs.glob("1.log")), "the log's file")

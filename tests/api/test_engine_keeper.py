@@ -19,7 +19,7 @@ from jobtasks.core.settings import Settings
 from jobtasks.service import engines, jobs
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.engines import RequestRow
-from jobtasks.testing.engine import FakeEngine
+from jobtasks.testing.engine import FakeAllocation, FakeEngine
 
 QUICK = Settings(
     engine_poll_seconds=0.03,
@@ -172,10 +172,11 @@ def test_the_next_server_goes_on(kept: Kept) -> None:
     kept.new_jobs(1)
     kept.until("it is unknown", lambda: kept.states() == [RequestState.UNKNOWN])
     (row,) = kept.requests()
+    taken = FakeAllocation("100", row.name, msgspec.json.decode(row.ask, type=Ask))
+    kept.engine.allocations.append(taken)
     kept.engine.is_silent = False
-    kept.engine.ask(row.name, msgspec.json.decode(row.ask, type=Ask))
     kept.until("it is granted", lambda: kept.states() == [RequestState.GRANTED])
-    assert len(kept.engine.allocations) == 1
+    assert [one.id for one in kept.engine.allocations] == [taken.id]
 
 
 def test_an_engine_is_not_asked_more_often_than_it_may_be(tmp_path: Path) -> None:
