@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobtasks.core import growth
-from jobtasks.core.constraints import Constraints, Needs
+from jobtasks.core.constraints import Needs
 from jobtasks.core.growth import Demand, JobWork, Offer, OwnNode, OwnRequest, plan
 from jobtasks.core.placement import NodeSize
 from jobtasks.core.requests import Ask, Limits, NodeKind, RequestState, refusal
@@ -257,32 +257,30 @@ def test_a_request_is_never_larger_than_the_engine_allows() -> None:
 
 @pytest.mark.rule("R30")
 @pytest.mark.parametrize(
-    ("constraints", "needs", "words"),
+    ("nodes", "needs", "words"),
     [
-        ({"min_nodes": 3}, Needs(), "min_nodes asks for 3 nodes"),
-        ({}, Needs(memory_kib=5000), "min_ram_per_task asks for 5000 KiB, the largest has 4000"),
-        ({}, Needs(node_memory_kib=4001), "min_ram_per_node asks for 4001 KiB"),
-        ({}, Needs(node_cores=9), "min_cores_per_node asks for 9 cores, the largest has 8"),
-        ({}, Needs(cores=8, memory_kib=4000), "all together by none"),
-        ({"min_nodes": 2}, Needs(cores=8), "of those that are large enough slurm gives a job"),
+        (3, Needs(), "min_nodes asks for 3 nodes"),
+        (1, Needs(memory_kib=5000), "min_ram_per_task asks for 5000 KiB, the largest has 4000"),
+        (1, Needs(node_memory_kib=4001), "min_ram_per_node asks for 4001 KiB"),
+        (1, Needs(node_cores=9), "min_cores_per_node asks for 9 cores, the largest has 8"),
+        (1, Needs(cores=8, memory_kib=4000), "all together by none"),
+        (2, Needs(cores=8), "of those that are large enough slurm gives a job"),
     ],
 )
-def test_what_an_engine_can_never_grant_is_told(
-    constraints: dict[str, int], needs: Needs, words: str
-) -> None:
+def test_what_an_engine_can_never_grant_is_told(nodes: int, needs: Needs, words: str) -> None:
     """With the constraint, and what there is."""
     limits = Limits(2, (NodeKind(1, 8, 1000), NodeKind(5, 2, 4000)))
-    found = refusal("slurm", limits, Constraints(**constraints), needs)  # type: ignore[arg-type]
+    found = refusal("slurm", limits, nodes, needs)
     assert words in found
 
 
 def test_what_is_not_known_to_be_impossible_is_not_refused() -> None:
     """No limits are known, or a node would do."""
     large = Needs(memory_kib=10**9)
-    assert refusal("slurm", None, Constraints(), large) == ""
-    assert refusal("slurm", Limits(), Constraints(), large) == ""
+    assert refusal("slurm", None, 1, large) == ""
+    assert refusal("slurm", Limits(), 1, large) == ""
     some = Limits(0, (NodeKind(2, 4, 1000),))
-    assert refusal("slurm", some, Constraints(min_nodes=2), Needs(cores=4)) == ""
+    assert refusal("slurm", some, 2, Needs(cores=4)) == ""
 
 
 demands = st.builds(

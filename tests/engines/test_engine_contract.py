@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from jobtasks.core.errors import Invalid
 from jobtasks.core.requests import Ask
 from jobtasks.engines.base import Setting, Unclear, engine_names, make_engine
-from jobtasks.engines.commands import run
+from jobtasks.engines.commands import Commands
 from jobtasks.engines.local import PLACE, LocalEngine, find_keeper, start_time
 from jobtasks.engines.slurm import SlurmEngine
 from jobtasks.testing.engine import FakeEngine
@@ -77,14 +78,27 @@ def test_a_command_that_hangs_is_unclear(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     script = f"sleep 1000 & echo $! > {note}; wait"
     with pytest.raises(Unclear, match=r"did not answer within 0\.5 s"):
-        run(["sh", "-c", script], 0.5)
+        Commands(0.5).run(["sh", "-c", script])
     child = int(note.read_text())
     wait_until("its child is gone", lambda: start_time(child) is None)
     with pytest.raises(Unclear, match="No such file"):
-        run(["no-such-program"], 1.0)
+        Commands(1.0).run(["no-such-program"])
+
+
+def test_a_command_that_hangs_ends_with_its_engine(tmp_path: Path) -> None:
+    """What it would have said is unclear, and no other is begun."""
+    commands, note = Commands(600.0), tmp_path / "pid"
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(commands.run, ["sh", "-c", f"echo $$ > {note}; sleep 1000"])
+        wait_until("it runs", lambda: note.exists() and bool(note.read_text()))
+        commands.close()
+        with pytest.raises(Unclear, match="sh: the server ends"):
+            running.result(60)
+    with pytest.raises(Unclear, match="true: the server ends"):
+        commands.run(["true"])
 
 
 def test_a_command_says_what_it_says() -> None:
     """Its exit code, both streams, what it was given."""
     code = "import sys; print(sys.stdin.read()); print('no', file=sys.stderr); sys.exit(3)"
-    assert run([sys.executable, "-c", code], 60.0, stdin="yes") == (3, "yes\n", "no\n")
+    assert Commands(60.0).run([sys.executable, "-c", code], stdin="yes") == (3, "yes\n", "no\n")

@@ -282,6 +282,34 @@ def test_a_job_that_the_engine_can_never_grant_is_refused(lab: Lab) -> None:
     lab.service.new_job(runtime_constraints={"min_ram_per_task": 9_000_000})
 
 
+@pytest.mark.rule("R30")
+@pytest.mark.parametrize(
+    ("constraints", "words"),
+    [
+        ({"min_ram_per_task": 9_000_000}, "min_ram_per_task asks for 9000000 KiB"),
+        ({"min_cores_per_task": 5}, "min_cores_per_task asks for 5 cores, the largest has 4"),
+        ({"min_nodes": 5}, "min_nodes asks for 5 nodes"),
+    ],
+)
+def test_a_task_that_the_engine_can_never_grant_is_refused(
+    lab: Lab, constraints: dict[str, int], words: str
+) -> None:
+    """When it is created, with all others of the call, and when it is to be tried again so."""
+    lab.running_job()
+    (agent,) = lab.agents.values()
+    creator = agent.take_one()
+    with pytest.raises(Invalid, match=words):
+        agent.create(creator, {}, {"runtime_constraints": constraints})
+    agent.fail(creator)
+    job = lab.service.job(creator.job)
+    assert (job.todo, job.failed, job.state) == (0, 1, "Failed")
+    with pytest.raises(Invalid, match=words):
+        lab.service.call(jobs.retry, job.uuid, [creator.task], constraints)
+    SimulatedAgent(lab.service, "large", memory_kib=10_000_000, cores=8)
+    if "min_nodes" not in constraints:
+        lab.service.call(jobs.retry, job.uuid, [creator.task], constraints)
+
+
 @pytest.mark.rule("R31")
 def test_the_engines_reasons_are_told(lab: Lab) -> None:
     """What was asked for, and why it is not there."""

@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .conftest import LIMIT_SECONDS, Served, Start, keeper_of, wait_until
+from jobtasks.engines.local import start_time
+
+from .conftest import LIMIT_SECONDS, QUICK, Served, Start, keeper_of, wait_until
 
 
 def run_job(http: httpx.Client, *command: str) -> str:
@@ -101,6 +103,24 @@ def test_a_keeper_that_dies_is_replaced(start: Start) -> None:
     assert second != first
     with served.http() as http:
         assert state_of(http, run_job(http, "true"), LIMIT_SECONDS) == "Complete"
+
+
+def test_an_engine_that_hangs_does_not_keep_a_server_from_ending(
+    start: Start, tmp_path: Path
+) -> None:
+    """Its command, which might take an hour, is ended with the server."""
+    programs, note = tmp_path / "bin", tmp_path / "called"
+    programs.mkdir()
+    ssh = programs / "ssh"
+    ssh.write_text(f"#!/bin/sh\necho $$ > {note}.new; mv {note}.new {note}; exec sleep 3600\n")
+    ssh.chmod(0o755)
+    slow = {**QUICK, "engine_command_seconds": 3600.0}
+    path = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    hosts = ("--no-agent", "--engine", "ssh", "--engine-option", "hosts=far")
+    served = start(*hosts, settings=slow, environ=path)
+    wait_until("it is asked", note.exists)
+    assert served.end()[0] == 0
+    assert start_time(int(note.read_text())) is None
 
 
 def refused(served: Served) -> str:

@@ -68,6 +68,9 @@ class EngineKeeper:
                     pause_seconds = self._settings.engine_poll_seconds
                 await _wait(bell, pause_seconds)
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Let go of the engine once the hub closes: a command that hangs holds nobody up."""
         self._engine.close()
 
     async def _round(self) -> float:

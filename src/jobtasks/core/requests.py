@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from jobtasks.core.constraints import Constraints, Needs
+from jobtasks.core.constraints import Needs
 from jobtasks.core.reasons import sentence
 
 USABLE_SHARE = 0.95
@@ -118,11 +118,14 @@ def _is_large_enough(kind: NodeKind, needs: Needs) -> bool:
     )
 
 
-def refusal(engine: str, limits: Limits | None, job: Constraints, needs: Needs) -> str:
-    """Return why an engine can never grant a job its nodes (R30); "": it can, or nobody knows."""
+def refusal(engine: str, limits: Limits | None, wanted: int, needs: Needs) -> str:
+    """Return why an engine can never grant a job so many nodes for tasks of these needs (R30).
+
+    "": it can, or nobody knows.
+    """
     if limits is None or not limits.kinds:
         return ""
-    able, wanted = limits.nodes_for(needs), job.min_nodes or 1
+    able = limits.nodes_for(needs)
     if able >= wanted:
         return ""
     if able:

@@ -1,9 +1,9 @@
 """What an engine is: something that places agents on nodes, and nothing else.
 
 An engine is found by its name through the entry points of group ``jobtasks.engines``; each is a
-callable that takes a `Setting` and returns an `Engine`. All methods are called from one thread,
-never from the one that writes; what they cannot find out they say so (`Unclear`): that is no end of
-anything (R35). `jobtasks.testing.engine_contract` tells whether an engine keeps to this.
+callable that takes a `Setting` and returns an `Engine`. All methods but `close` are called from one
+thread, never from the one that writes; what they cannot find out they say so (`Unclear`): that is
+no end of anything (R35). `jobtasks.testing.engine_contract` tells whether an engine keeps to this.
 """
 
 from __future__ import annotations
@@ -106,7 +106,10 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """The server ends: let go of what belongs to this process alone."""
+        """The server ends: let go of what belongs to this process alone.
+
+        Another call may be under way in its thread; it ends now, and may be `Unclear`.
+        """
         ...
 
 

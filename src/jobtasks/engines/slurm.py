@@ -10,7 +10,7 @@ from jobtasks.core.growth import Offer
 from jobtasks.core.requests import KIB_PER_MIB, USABLE_SHARE, Ask, Limits, Sighting
 from jobtasks.engines import slurm_text as text
 from jobtasks.engines.base import Refused, Setting, Unclear, read_options
-from jobtasks.engines.commands import Answer, run
+from jobtasks.engines.commands import Answer, Commands
 from jobtasks.engines.local import keeper_words
 
 
@@ -22,6 +22,7 @@ class SlurmEngine:
 
     def __init__(self, setting: Setting, environ: Mapping[str, str] | None = None) -> None:
         self._setting = setting
+        self._commands = Commands(setting.command_seconds)
         self._options = read_options(self.name, text.SlurmOptions, setting.options)
         kept = os.environ if environ is None else environ
         self._env = text.environment_for(kept, setting.pass_env)
@@ -104,7 +105,8 @@ class SlurmEngine:
             self._raise(answer)
 
     def close(self) -> None:
-        """Leave the allocations to the next server."""
+        """Leave the allocations to the next server, and wait for no command."""
+        self._commands.close()
 
     def _said(self, words: Sequence[str], variables: Mapping[str, str] | None = None) -> str:
         """Return what a command that only looks has printed."""
@@ -117,7 +119,7 @@ class SlurmEngine:
         self, words: Sequence[str], stdin: str = "", variables: Mapping[str, str] | None = None
     ) -> Answer:
         env = {**self._env, **(variables or {})}
-        return run(words, self._setting.command_seconds, env=env, stdin=stdin)
+        return self._commands.run(words, env=env, stdin=stdin)
 
     def _raise(self, answer: Answer) -> None:
         reason = text.refusal_of(answer.err)

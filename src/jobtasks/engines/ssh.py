@@ -15,7 +15,7 @@ import msgspec
 from jobtasks.core.growth import Offer
 from jobtasks.core.requests import Ask, Limits, RequestState, Sighting
 from jobtasks.engines.base import Refused, Setting, Unclear, read_options
-from jobtasks.engines.commands import Answer, run
+from jobtasks.engines.commands import Answer, Commands
 from jobtasks.engines.local import keeper_words
 
 SSH_FAILED = 255
@@ -83,6 +83,7 @@ class SshEngine:
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
+        self._commands = Commands(setting.command_seconds)
         self._options = read_options(self.name, SshOptions, setting.options)
         names = [name.strip() for name in self._options.hosts.split(",")]
         self.hosts: Sequence[str] = tuple(dict.fromkeys(name for name in names if name))
@@ -154,7 +155,8 @@ class SshEngine:
             raise Unclear(f"{host}: {_last_line(answer.err)}")
 
     def close(self) -> None:
-        """Leave the keepers to the next server."""
+        """Leave the keepers to the next server, and wait for no host."""
+        self._commands.close()
 
     def _host_of(self, name: str) -> str | None:
         """Return the host that a request's name tells (service/engines.py makes them so)."""
@@ -192,7 +194,7 @@ class SshEngine:
         """Run a script on a host; errors: Unclear, when it cannot be reached."""
         words = ["ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
         words += [*shlex.split(self._options.ssh), "--", host, "sh", "-s"]
-        answer = run(words, self._setting.command_seconds, stdin=script)
+        answer = self._commands.run(words, stdin=script)
         if answer.code == SSH_FAILED:
             raise Unclear(f"{host}: {_last_line(answer.err) or 'no connection'}")
         return answer

@@ -14,7 +14,7 @@ from jobtasks.core.errors import Invalid, StaleAttempt
 from jobtasks.core.identifiers import task_id
 from jobtasks.core.settings import Settings
 from jobtasks.core.states import BatchState, TaskState
-from jobtasks.service import events, shapes
+from jobtasks.service import engines, events, shapes
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.ledger import Ledger
 from jobtasks.store.records import JobRecord, TaskRecord
@@ -51,6 +51,7 @@ class Creator(NamedTuple):
 
 
 NOBODY = Creator(None, None, None)
+NO_CONSTRAINTS = Constraints()
 NewTask = tuple[int, str, str, str | None]
 """A task to create, checked: sequence; parameters, runtime_constraints and command as JSON text."""
 
@@ -318,10 +319,15 @@ def add_batch(
     state: BatchState,
     size: int = 0,
 ) -> int:
-    """Add a batch of `size` tasks of a job and return its id; `head` is its first task's id."""
-    shape_id = shapes.shape_for_job(
-        ctx, job.id, shapes.job_constraints(job.runtime_constraints), own
-    )
+    """Add a batch of `size` tasks of a job and return its id; `head` is its first task's id.
+
+    Raises:
+        Invalid: no node could ever take them, or the job has too many different ones.
+    """
+    of_job = shapes.job_constraints(job.runtime_constraints)
+    if own != NO_CONSTRAINTS:
+        engines.refuse_impossible_task(ctx, of_job, own)
+    shape_id = shapes.shape_for_job(ctx, job.id, of_job, own)
     return ctx.tx.add(
         "batch_add",
         job_id=job.id,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from jobtasks.core.constraints import Constraints, Needs, needs_of
 from jobtasks.core.errors import Invalid
 from jobtasks.core.growth import Demand, JobWork, OwnNode, OwnRequest, Plan, plan
 from jobtasks.core.node_reasons import EngineRequest
@@ -140,15 +141,24 @@ def want_hosts(ctx: Context, hosts: Sequence[str]) -> None:
 
 
 def refuse_impossible(ctx: Context, runtime_constraints: str) -> None:
-    """Raise `Invalid` when neither the engine nor a node that is there can ever run a job (R30)."""
-    offer = ctx.world.offer
+    """Raise `Invalid` when neither the engine nor nodes that are there can ever run a job (R30)."""
     job = shapes.job_constraints(runtime_constraints)
-    needs = shapes.needs_of_job(runtime_constraints)
-    reason = refusal(ctx.world.engine, offer.limits, job, needs) if offer else ""
+    _refuse_needs(ctx, job.min_nodes or 1, shapes.needs_of_job(runtime_constraints))
+
+
+def refuse_impossible_task(ctx: Context, job: Constraints, own: Constraints) -> None:
+    """Raise `Invalid` when the same holds for a job's task of these constraints (R30)."""
+    needs = needs_of(job, own)
+    _refuse_needs(ctx, needs.nodes, needs)
+
+
+def _refuse_needs(ctx: Context, wanted: int, needs: Needs) -> None:
+    offer = ctx.world.offer
+    reason = refusal(ctx.world.engine, offer.limits, wanted, needs) if offer else ""
     if not reason:
         return
     able = [one for one in fleet.alike_nodes(ctx) if is_large_enough(one.size, needs)]
-    if sum(one.number for one in able) < (job.min_nodes or 1):
+    if sum(one.number for one in able) < wanted:
         raise Invalid(reason)
 
 
