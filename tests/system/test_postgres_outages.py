@@ -87,7 +87,7 @@ def test_a_database_that_crashes_is_a_pause(start: Start, tmp_path: Path) -> Non
             lasting = Acted(api, tmp_path, [["create", waits], ["complete"]])
             lasting.noted("start", 2)
             customers = Customers(served)
-            for _ in rounds("crashes of PostgreSQL", 3, 200):
+            for _ in rounds("crashes of PostgreSQL", 20, 200):
                 done = len(customers.jobs) + chance.randrange(2, 12)
                 wait_for(customers, done)
                 refused = customers.statuses[503]

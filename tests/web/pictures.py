@@ -10,8 +10,9 @@ import hashlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.api.conftest import ADMIN, LiveServer
@@ -26,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
 MADE_FROM = IMAGES / "made-from.txt"
 WIDTH, HEIGHT = 1280, 960
-SCHEMES = ("light", "dark")
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 
 def nothing(page: Page) -> None:
@@ -80,9 +82,16 @@ def made_from() -> str:
     return digest.hexdigest() + "\n"
 
 
-def take(browser: Browser, url: str, cookie: str, shown: Shown, folder: Path) -> Iterator[Path]:
-    """Take all pictures into a folder; a page that has trouble fails."""
-    for scheme in SCHEMES:
+def take(
+    browser: Browser,
+    url: str,
+    cookie: str,
+    shown: Shown,
+    folder: Path,
+    schemes: Sequence[Scheme] = SCHEMES,
+) -> Iterator[Path]:
+    """Take a picture of each page into a folder; a page that has trouble fails."""
+    for scheme in schemes:
         size = {"width": WIDTH, "height": HEIGHT}
         tab = Tab(browser, url, color_scheme=scheme, viewport=size, reduced_motion="reduce")
         tab.keep(cookie)

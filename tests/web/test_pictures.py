@@ -47,9 +47,12 @@ def test_every_page_has_its_pictures() -> None:
 def test_pictures_can_be_taken(
     gallery: tuple[LiveServer, Shown], browser: Browser, tmp_path: Path
 ) -> None:
-    """Of every page, without trouble, and there is something on each."""
+    """Of every page, without trouble, and there is something on each; one scheme is like the other
+    in that.
+    """
     server, shown = gallery
-    for path in take(browser, server.url, session(server, ADMIN), shown, tmp_path):
+    cookie = session(server, ADMIN)
+    for path in take(browser, server.url, cookie, shown, tmp_path, SCHEMES[1:]):
         head = path.read_bytes()
         assert head.startswith(b"\x89PNG")
         size = (int.from_bytes(head[16:20]), int.from_bytes(head[20:24]))
