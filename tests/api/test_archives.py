@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -10,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.databases import Cluster
 
 from jobtasks.api import archives
 from jobtasks.api.inspection import inspect
-from jobtasks.api.state_dir import StateDir
+from jobtasks.api.state_dir import SharedDir, StateDir
 from jobtasks.core.errors import Invalid, JobTasksError, NotFound, Unavailable
 from jobtasks.store import file_systems
+from jobtasks.store.postgres import PostgresStore
+from jobtasks.store.postgres_snapshots import PostgresBeside
 from jobtasks.testing.service import LocalService
 
 JOB = "zzzzz-8i9sb-000000000000001"
@@ -200,6 +204,33 @@ def test_left_over_files_are_no_damage(state: Path) -> None:
     found = inspect(state)
     assert (found.problems, found.left_over) == ([], (1, 4))
     assert "jobtasks admin gc" in found.notes[0]
+
+
+@pytest.mark.rule("R37")
+def test_records_in_postgresql_are_looked_through(tmp_path: Path, postgres: Cluster) -> None:
+    """They are named; keys and logs are where all servers have them."""
+    address, shared = postgres.new_database(), SharedDir(tmp_path / "shared")
+    shared.secret_key()
+    with contextlib.closing(StateDir(tmp_path / "state")) as directory:
+        directory.use_elsewhere()
+        directory.take_tokens(shared)
+    with pytest.raises(NotFound, match="name it with --database"):
+        inspect(directory.path)
+    database = PostgresBeside(address)
+    service = LocalService(store=PostgresStore(address))
+    service.started_job()
+    service.close()
+    assert inspect(directory.path, database, shared.path).problems == []
+    postgres.execute("UPDATE tally SET done = done + 1", address)
+    (problem,) = inspect(directory.path, database, shared.path).problems
+    assert "counters of a job that differ" in problem
+    postgres.execute("DROP SCHEMA public CASCADE", address)
+    (problem,) = inspect(directory.path, database, shared.path).problems
+    assert problem.startswith("no server has ever used database ")
+    away = PostgresBeside("postgresql://someone:hidden@127.0.0.1:1/none")
+    (problem,) = inspect(directory.path, away, shared.path).problems
+    assert problem.startswith("cannot read database none: ")
+    assert "hidden" not in problem
 
 
 def test_a_directory_without_a_server(tmp_path: Path) -> None:

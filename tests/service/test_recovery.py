@@ -108,7 +108,7 @@ def test_a_copy_is_of_one_moment(tmp_path: Path) -> None:
     snapshots.copy(tmp_path / "first.db", tmp_path / "copy.db")
     service.new_job()
     assert snapshots.schema_version(tmp_path / "copy.db") == snapshots.newest_version()
-    assert snapshots.damage(tmp_path / "copy.db") == []
+    assert snapshots.FileBeside(tmp_path / "copy.db").damage() == []
     connection = sqlite3.connect(tmp_path / "copy.db")
     assert connection.execute("SELECT count(*) FROM job").fetchone() == (1,)
     connection.close()

@@ -24,6 +24,7 @@ from .witness import Line, Record, Witness, contradictions
 
 LIMIT_SECONDS = 40.0
 SCRIPTS = Path(__file__).with_name("scripts")
+COMMAND = [sys.executable, "-m", "jobtasks.cli.main"]
 QUICK = {
     "lease_seconds": 6.0,
     "renew_seconds": 0.5,
@@ -331,6 +332,20 @@ def acting(*steps: Step, **fields: Any) -> Record:
 
 
 Start = Callable[..., Served]
+
+
+def done(*words: object, served: Served | None = None) -> str:
+    """Run ``jobtasks`` as an administrator does; it must succeed; return what it printed."""
+    given = {}
+    if served is not None:
+        token = (served.state / "admin.token").read_text().strip()
+        given = {"JOBTASKS_URL": served.url, "JOBTASKS_TOKEN": token}
+    ended = subprocess.run(
+        [*COMMAND, *map(str, words)],
+        capture_output=True, text=True, check=False, env=environment(**given), timeout=100,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 @pytest.fixture

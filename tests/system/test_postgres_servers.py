@@ -15,7 +15,7 @@ import pytest
 from tests.databases import Cluster, Pooler
 from tests.rounds import IS_TORTURE, LIMIT_SECONDS, note, rounds
 
-from .conftest import QUICK, Acted, Play, Served, Start, acting, wait_until
+from .conftest import QUICK, Acted, Play, Served, Start, acting, done, wait_until
 
 TIMEOUT_SECONDS = 240 + 2 * LIMIT_SECONDS
 SOON_SECONDS = 20.0
@@ -153,6 +153,8 @@ def test_servers_are_killed_in_turn(servers: Servers, tmp_path: Path) -> None:
             job.final(seconds=90)
             assert len(job.tasks()) == 22
             note("kills of one of two servers", longest_take_over_seconds=took)
+    state = ["--state", str(both["first"].state), *servers.options()]
+    assert "is sound" in done("admin", "check", *state)
 
 
 @pytest.mark.timeout(TIMEOUT_SECONDS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from jobtasks.protocol.messages import Alive, Ended, EndKind, Orders, Sync
 from jobtasks.store.statements import load_migrations
 
 from .conftest import (
+    COMMAND,
     QUICK,
     Acted,
     Api,
@@ -27,6 +27,7 @@ from .conftest import (
     Start,
     acting,
     agent_of,
+    done,
     end_keeper,
     environment,
     keeper_of,
@@ -34,7 +35,6 @@ from .conftest import (
     wait_until,
 )
 
-COMMAND = [sys.executable, "-m", "jobtasks.cli.main"]
 PATIENT = {**QUICK, "lease_seconds": 60.0}
 """Nothing here waits for a lease to run out, and a slow machine must not lose one."""
 VERSIONS = [number for number, _ in load_migrations()][::4]
@@ -46,20 +46,6 @@ from jobtasks_sdk import current_task
 task = current_task()
 task.complete(str(task.qsequence))
 """
-
-
-def done(*words: object, served: Served | None = None) -> str:
-    """Run ``jobtasks`` as an administrator does; it must succeed; return what it printed."""
-    given = {}
-    if served is not None:
-        token = (served.state / "admin.token").read_text().strip()
-        given = {"JOBTASKS_URL": served.url, "JOBTASKS_TOKEN": token}
-    ended = subprocess.run(
-        [*COMMAND, *map(str, words)],
-        capture_output=True, text=True, check=False, env=environment(**given), timeout=100,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
 
 
 # A server of another version

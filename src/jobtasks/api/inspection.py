@@ -17,6 +17,7 @@ from jobtasks.service.log_space import NOTHING, Space
 from jobtasks.store import snapshots
 from jobtasks.store.base import Tx
 from jobtasks.store.file_systems import network_kind
+from jobtasks.store.snapshots import Beside, FileBeside
 
 DATABASE = "jobtasks.db"
 SECRETS = ("secret.key", "admin.token", "agent.token")
@@ -46,7 +47,7 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     """One sentence each."""
     damage: list[str] = field(default_factory=list)
-    """SQLite's own words."""
+    """The database's own words."""
     contradictions: list[Contradiction] = field(default_factory=list)
     left_over: Space = NOTHING
     """Files of jobs that are not on record; harmless."""
@@ -54,55 +55,62 @@ class Findings:
     """What is worth knowing and no problem."""
 
 
-def inspect(state: Path) -> Findings:
+def inspect(state: Path, database: Beside | None = None, shared: Path | None = None) -> Findings:
     """Return what is wrong with a state directory; a server may serve it meanwhile.
 
+    `database` is where its records are, None: in the directory; `shared` is what servers of one
+    database share, None: nothing.
+
     Raises:
-        NotFound: no server has ever used it.
+        NotFound: no server has ever used it, or its records are elsewhere.
     """
-    database = state / DATABASE
-    require_database(state, "pg_amcheck looks through them")
     findings = Findings(str(state))
-    _look_at_files(state, findings)
+    if database is None:
+        require_database(state, "name it with --database")
+        database = FileBeside(state / DATABASE)
+        kind = network_kind(state.absolute())
+        if kind:
+            findings.problems.append(f"{state} lies on a network file system ({kind})")
+    home = shared or state
+    _look_at_files(home, findings)
     try:
-        _look_at_database(state, database, findings)
+        _look_at_database(home, database, findings)
     except JobTasksError as error:
         findings.problems.append(str(error))
     return findings
 
 
-def _look_at_files(state: Path, findings: Findings) -> None:
-    kind = network_kind(state.absolute())
-    if kind:
-        findings.problems.append(f"{state} lies on a network file system ({kind})")
+def _look_at_files(home: Path, findings: Findings) -> None:
     for name in SECRETS:
-        path = state / name
+        path = home / name
         if not path.exists() or not path.stat().st_size:
             findings.problems.append(f"{path} is missing or empty")
         elif path.stat().st_mode & OTHERS:
             findings.problems.append(f"{path} can be read by others: chmod 600 it")
 
 
-def _look_at_database(state: Path, database: Path, findings: Findings) -> None:
-    findings.schema_version = snapshots.schema_version(database)
-    findings.damage = snapshots.damage(database)
+def _look_at_database(home: Path, database: Beside, findings: Findings) -> None:
+    findings.schema_version = database.schema_version()
+    findings.damage = database.damage()
     if findings.damage:
-        findings.problems.append(f"{database} is damaged: {findings.damage[0]}")
+        findings.problems.append(f"{database.name} is damaged: {findings.damage[0]}")
+    elif not findings.schema_version:
+        findings.problems.append(f"no server has ever used {database.name}")
     elif findings.schema_version > findings.schema_known:
-        findings.problems.append(f"{database} was written by a newer version of this program")
+        findings.problems.append(f"{database.name} was written by a newer version of this program")
     elif findings.schema_version < findings.schema_known:
         findings.notes.append(
             "the database is of an older version; its records are checked once a server of this"
             " version has served it"
         )
     else:
-        _look_at_records(state, database, findings)
+        _look_at_records(home, database, findings)
 
 
-def _look_at_records(state: Path, database: Path, findings: Findings) -> None:
+def _look_at_records(home: Path, database: Beside, findings: Findings) -> None:
     # Listed before the database is looked at: a job is on record before it has a folder.
-    folders = log_space.job_names(state / "logs")
-    for name, rows in snapshots.look(database, soundness.contradictions).items():
+    folders = log_space.job_names(home / "logs")
+    for name, rows in database.look(soundness.contradictions).items():
         examples = [list(row) for row in rows[:EXAMPLES_MAX]]
         found = Contradiction(name, soundness.purpose_of(name), len(rows), examples)
         findings.contradictions.append(found)
@@ -110,12 +118,12 @@ def _look_at_records(state: Path, database: Path, findings: Findings) -> None:
     orphans: list[str] = []
     for start in range(0, len(folders), NAMES):
         page = folders[start : start + NAMES]
-        known = snapshots.look(database, partial(_known, uuids=page))
+        known = database.look(partial(_known, uuids=page))
         orphans += [uuid for uuid in page if uuid not in known]
-    findings.left_over = log_space.space_of(state / "logs", orphans)
+    findings.left_over = log_space.space_of(home / "logs", orphans)
     if orphans:
         findings.notes.append(
-            f"{len(orphans)} folders in {state / 'logs'} belong to no job, with"
+            f"{len(orphans)} folders in {home / 'logs'} belong to no job, with"
             f" {findings.left_over.files} files: `jobtasks admin gc` removes them"
         )
 

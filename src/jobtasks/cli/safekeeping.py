@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobtasks.cli.databases import Database, database_options
 from jobtasks.cli.durations import readable_bytes
 from jobtasks.cli.options import format_option_without_id, state_option
 from jobtasks.cli.output import print_record
@@ -18,6 +19,7 @@ from jobtasks.cli.state import StateDirectory
 if TYPE_CHECKING:
     from jobtasks.api.archives import Backup
     from jobtasks.api.inspection import Findings
+    from jobtasks.store.snapshots import Beside
 
 MICROSECONDS = 1_000_000
 
@@ -75,21 +77,30 @@ def _print_backup(did: str, made: Backup, form: str) -> None:
 
 @click.command(name="check")
 @state_option
+@database_options
 @format_option_without_id
-def check(state: StateDirectory, form: str) -> int:
+def check(state: StateDirectory, database: Database, form: str) -> int:
     """Look through a state directory for damage.
 
     Exit code 1 when there is any. On the server's machine, as its user. Reads the whole
-    database once: minutes for many GiB.
+    database once: minutes for many GiB. Records in PostgreSQL are named as to serve.
     """
     from jobtasks.api.inspection import inspect
 
-    findings = inspect(state.path)
+    findings = inspect(state.path, _beside(database), database.shared)
     if form == "table":
         _print_findings(findings)
     else:
         print_record(_as_record(findings), form)
     return ExitCode.JOB_FAILED if findings.problems else ExitCode.OK
+
+
+def _beside(database: Database) -> Beside | None:
+    if not database.address:
+        return None
+    from jobtasks.store.postgres_snapshots import PostgresBeside
+
+    return PostgresBeside(database.address, pooled=database.is_pooled)
 
 
 def _as_record(findings: Findings) -> dict[str, Any]:

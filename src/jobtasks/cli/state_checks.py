@@ -35,7 +35,10 @@ def checks(state: StateDirectory, *, is_served: bool) -> Iterator[Finding]:
     yield disk(path)
     yield file_system(path, kind_of(path))
     if (path / "postgresql").exists():
-        yield ok("database", "in PostgreSQL: pg_amcheck looks through it, pg_dump saves it")
+        yield ok(
+            "database",
+            "in PostgreSQL: `jobtasks admin check --database` looks through it, pg_dump saves it",
+        )
     else:
         yield database(path / "jobtasks.db")
     yield keeper(path / "node", is_served=is_served)

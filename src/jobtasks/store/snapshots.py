@@ -1,4 +1,4 @@
-"""A database file looked at from beside, while a server uses it: copied whole, and checked."""
+"""A database looked at from beside, while servers use it: checked, and a file copied whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.store.base import Tx
@@ -21,6 +21,51 @@ DAMAGE_LINES_MAX = 20
 
 class Unreadable(Unavailable):
     """The database cannot be read."""
+
+
+class Beside(Protocol):
+    """A database that others use; every method may raise `Unreadable`."""
+
+    name: str
+    """What people know it by; never a password."""
+
+    def schema_version(self) -> int:
+        """Return the number of the last migration that it had."""
+        ...
+
+    def damage(self) -> list[str]:
+        """Return what the database itself finds wrong; [] when nothing is, or it cannot tell."""
+        ...
+
+    def look(self, work: Callable[[Tx], T]) -> T:
+        """Run `work`, which only reads, on what is committed at one moment."""
+        ...
+
+
+class FileBeside:
+    """A SQLite file (see `Beside`)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name = str(path)
+
+    def schema_version(self) -> int:
+        """Return the number of the last migration that it had."""
+        return schema_version(self._path)
+
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with pages and indices; [] when nothing is."""
+        with _beside(self._path) as connection:
+            statement = f"PRAGMA integrity_check({DAMAGE_LINES_MAX})"
+            lines = [str(row[0]) for row in connection.execute(statement)]
+        return [] if lines == ["ok"] else lines
+
+    def look(self, work: Callable[[Tx], T]) -> T:
+        """Run `work`, which only reads, on what is committed at one moment."""
+        with _beside(self._path) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("BEGIN")
+            return work(SqliteTx(connection))
 
 
 def copy(database: Path, target: Path) -> None:
@@ -42,26 +87,6 @@ def schema_version(database: Path) -> int:
 def newest_version() -> int:
     """Return the number of the last migration that this program knows."""
     return load_migrations()[-1][0]
-
-
-def damage(database: Path) -> list[str]:
-    """Return what SQLite finds wrong with pages and indices; [] when nothing is."""
-    with _beside(database) as connection:
-        statement = f"PRAGMA integrity_check({DAMAGE_LINES_MAX})"
-        lines = [str(row[0]) for row in connection.execute(statement)]
-    return [] if lines == ["ok"] else lines
-
-
-def look(database: Path, work: Callable[[Tx], T]) -> T:
-    """Run `work`, which only reads, on what is committed at one moment.
-
-    Raises:
-        Unreadable: there is no database, or it is damaged.
-    """
-    with _beside(database) as connection:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("BEGIN")
-        return work(SqliteTx(connection))
 
 
 @contextlib.contextmanager
