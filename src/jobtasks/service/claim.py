@@ -298,7 +298,7 @@ def _attempt_values(ctx: Context, place: Place, item: Claimed) -> dict[str, int 
         "number": item.task.attempts + 1,
         "node_id": place.node_id,
         "agent_id": place.agent_id,
-        "canary": place.is_trial,
+        "canary": int(place.is_trial),
         "slot": item.slot,
         "shape_id": item.task.shape_id,
         "memory_kib": item.needs.memory_kib,

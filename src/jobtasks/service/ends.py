@@ -125,10 +125,13 @@ def _record_gone(ctx: Context, ended: Ended) -> None:
 
 
 def _measures(ended: Ended) -> dict[str, Value]:
-    """Return what the agent measured, as the columns of an attempt hold it."""
+    """Return what the agent measured, as the statements that end an attempt take it.
+
+    SQLite's module looks for long what None stands for: what mostly is nothing is 0 there.
+    """
     return {
         "exit_code": ended.exit_code,
-        "signal": ended.signal,
+        "signal": ended.signal or 0,
         "peak_memory_kib": ended.peak_memory_kib,
         "run_seconds": ended.run_seconds,
         "log_bytes": ended.log_bytes,
@@ -209,7 +212,7 @@ def _complete(
             "attempt_id": facts.id,
             "state": int(TaskState.COMPLETE),
             "progress": progress,
-            "success": success,
+            "success": int(bool(success)),
             "now": ctx.now,
         }
     )
@@ -452,10 +455,10 @@ def _close(
             "attempt_id": facts.id,
             "now": ctx.now,
             "cause": cause.value,
-            "reason": reason or None,
+            "reason": reason,
             "counted": int(counted),
             "node_fault": int(node_fault),
-            "family_id": family_id,
+            "family_id": family_id or 0,
             **_measures(ended),
         }
     )

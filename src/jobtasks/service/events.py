@@ -66,8 +66,8 @@ def task_changed(
     """Note a task's new state, and what is to be said of the attempt that it is by; readers are
     told the node's name.
     """
-    properties = {**_change(old.word, new.word), "attempt": attempt}
-    summary = f"{new.word}, attempt {attempt.get('number')}"
+    properties = {**CHANGES[old, new], "attempt": attempt}
+    summary = f"{WORDS[new]}, attempt {attempt['number']}"
     ctx.events.append(Event("update", job_id, task_id, node_id, summary, properties))
 
 
@@ -78,6 +78,11 @@ def node_changed(ctx: Context, node_id: int, what: str) -> None:
 
 def _change(old: str, new: str) -> dict[str, Any]:
     return {"old_attributes": {"state": old}, "new_attributes": {"state": new}}
+
+
+WORDS = {state: state.word for state in TaskState}
+CHANGES = {(old, new): _change(old.word, new.word) for old in TaskState for new in TaskState}
+"""Made once: two are noted for each task, and all of a kind are alike."""
 
 
 def write(ctx: Context) -> None:

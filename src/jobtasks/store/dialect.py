@@ -11,12 +11,12 @@ import re
 from functools import cache
 
 from jobtasks.store.checks import second_forms
-from jobtasks.store.statements import Statement, load_statements
+from jobtasks.store.statements import PLACEHOLDER, Statement, load_statements
 
 SPELLINGS = (
     # What the driver reads as a placeholder.
     (re.compile(r"%"), "%%"),
-    (re.compile(r"(?<![:\w]):([a-z]\w*)"), r"%(\1)s"),
+    (PLACEHOLDER, r"%(\1)s"),
     (re.compile(r"\?"), "%s"),
     # Patterns: LIKE of the one ignores case, as ILIKE of the other; GLOB has other signs.
     (re.compile(r"\bLIKE\b"), "ILIKE"),

@@ -21,7 +21,7 @@ from jobtasks.store.groups import BUSY_SECONDS, SqliteWriter
 from jobtasks.store.named import NamedStatements
 from jobtasks.store.pause import Pause, is_about_storage
 from jobtasks.store.serving import Serving
-from jobtasks.store.statements import load_migrations, load_statements
+from jobtasks.store.statements import by_place, load_migrations, load_statements
 
 T = TypeVar("T")
 AHEAD_BYTES_MAX = 64 * 1024 * 1024
@@ -48,7 +48,8 @@ class SqliteTx(NamedStatements):
 
     def run_many(self, query: str, rows: Iterable[Values], /) -> int:
         """Execute a write once per row of values; return how many rows changed in all."""
-        return self._execute_many(self.statements[query], rows).rowcount
+        sql, values_of = by_place(self.statements[query])
+        return self._execute_many(sql, map(values_of, rows)).rowcount
 
     def add(self, query: str, /, **values: Value) -> int:
         """Execute an insert and return the new row's id."""

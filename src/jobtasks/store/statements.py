@@ -6,14 +6,19 @@ A statement begins with ``-- name: what it is for`` and ends with a semicolon at
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from operator import itemgetter
 from typing import NamedTuple
+
+from jobtasks.store.base import Values
 
 ROWS_PER_STATEMENT = 400
 """Rows that one insert of many adds; of 9 columns, far from the 32,766 values that SQLite takes."""
 ONE_ROW = re.compile(r"VALUES (\([?%s, ]+\))$")
+PLACEHOLDER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 HEADER = re.compile(r"^-- (\w+): (.+)$")
 
 
@@ -76,3 +81,25 @@ def of_many_rows(sql: str) -> str:
     row = ONE_ROW.search(sql)
     assert row is not None, f"no insert of one row by position: {sql}"
     return sql + f", {row[1]}" * (ROWS_PER_STATEMENT - 1)
+
+
+class Placed(NamedTuple):
+    """A statement whose values are given by position."""
+
+    sql: str
+    values_of: Callable[[Values], Values]
+    """Return the values in their order."""
+
+
+@cache
+def by_place(sql: str) -> Placed:
+    """Return a statement for many executions: a name is looked for once, not for each of them."""
+    names = list(dict.fromkeys(PLACEHOLDER.findall(sql)))
+    if not names:
+        return Placed(sql, lambda values: values)
+    places = {name: f"?{place}" for place, name in enumerate(names, 1)}
+    numbered = PLACEHOLDER.sub(lambda found: places[found[1]], sql)
+    if len(names) == 1:
+        # Of one name `itemgetter` returns the value itself.
+        return Placed(numbered, lambda values: (values[names[0]],))
+    return Placed(numbered, itemgetter(*names))

@@ -77,9 +77,9 @@ UPDATE attempt SET
     started_at = coalesce(
         started_at, max(assigned_at, :now - CAST(:run_seconds * 1000000 AS INTEGER)), assigned_at
     ),
-    exit_code = :exit_code, signal = :signal, peak_memory_kib = :peak_memory_kib,
-    run_seconds = :run_seconds, reason = :reason, counted = :counted, node_fault = :node_fault,
-    family_id = :family_id, log_bytes = :log_bytes, log_dropped_bytes = :log_dropped_bytes
+    exit_code = :exit_code, signal = nullif(:signal, 0), peak_memory_kib = :peak_memory_kib,
+    run_seconds = :run_seconds, reason = nullif(:reason, ''), counted = :counted, node_fault = :node_fault,
+    family_id = nullif(:family_id, 0), log_bytes = :log_bytes, log_dropped_bytes = :log_dropped_bytes
 WHERE id = :attempt_id AND state < 2;
 
 -- attempt_close: its record is closed and its token dead, though its process may live
@@ -87,7 +87,7 @@ UPDATE attempt SET state = 2, cause = :cause, reason = :reason, stop = :reason W
 
 -- attempt_gone: the process of a closed attempt is gone
 UPDATE attempt SET
-    state = 3, ended_at = :now, exit_code = :exit_code, signal = :signal,
+    state = 3, ended_at = :now, exit_code = :exit_code, signal = nullif(:signal, 0),
     peak_memory_kib = :peak_memory_kib, run_seconds = :run_seconds, log_bytes = :log_bytes,
     log_dropped_bytes = :log_dropped_bytes
 WHERE id = :attempt_id AND state = 2;

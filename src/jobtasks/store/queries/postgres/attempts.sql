@@ -5,9 +5,9 @@ UPDATE attempt SET
         started_at,
         greatest(assigned_at, :now - trunc(CAST(:run_seconds AS DOUBLE PRECISION) * 1000000)::bigint)
     ),
-    exit_code = :exit_code, signal = :signal, peak_memory_kib = :peak_memory_kib,
-    run_seconds = :run_seconds, reason = :reason, counted = :counted, node_fault = :node_fault,
-    family_id = :family_id, log_bytes = :log_bytes, log_dropped_bytes = :log_dropped_bytes
+    exit_code = :exit_code, signal = nullif(:signal, 0), peak_memory_kib = :peak_memory_kib,
+    run_seconds = :run_seconds, reason = nullif(:reason, ''), counted = :counted, node_fault = :node_fault,
+    family_id = nullif(:family_id, 0), log_bytes = :log_bytes, log_dropped_bytes = :log_dropped_bytes
 WHERE id = :attempt_id AND state < 2;
 
 -- attempt_last_id: highest id of an attempt ever given
