@@ -94,6 +94,13 @@ class FakeServer:
         self.status = 200
         self.log_status = 200
         """What pieces of logs are answered with."""
+        self.packs: dict[str, bytes] = {}
+        """Directories of scripts, by hash."""
+        self.pack_status = 200
+        self.pack_gate = threading.Event()
+        """Until it is set, half of a pack is sent."""
+        self.pack_gate.set()
+        self.fetched: list[str] = []
         self.repeat_always = False
         self.held_seconds: float | None = None
         self._start: dict[int, Assignment] = {}
@@ -186,6 +193,12 @@ class FakeServer:
                 except OSError:
                     self.close_connection = True
 
+            def do_GET(self) -> None:
+                try:
+                    owner._send_pack(self)
+                except OSError:
+                    self.close_connection = True
+
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
@@ -233,6 +246,23 @@ class FakeServer:
         handler.wfile.write(
             f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
         )
+
+    def _send_pack(self, handler: Any) -> None:
+        self.tokens.add(handler.headers["Authorization"])
+        name = handler.path.rpartition("/")[2]
+        with self.lock:
+            self.fetched.append(name)
+            self.lock.notify_all()
+        if self.pack_status != 200 or name not in self.packs:
+            status = self.pack_status if self.pack_status != 200 else 404
+            self._answer(handler, status, b'{"errors":["said so"]}')
+            return
+        pack = self.packs[name]
+        head = f"HTTP/1.1 200 X\r\nContent-Length: {len(pack)}\r\n\r\n".encode()
+        handler.wfile.write(head + pack[: len(pack) // 2])
+        handler.wfile.flush()
+        self.pack_gate.wait(20 * SLOWNESS)
+        handler.wfile.write(pack[len(pack) // 2 :])
 
     def _join(self, join: Join) -> Joined:
         self.joins.append(join)

@@ -172,8 +172,10 @@ class Attempts:
         for attempt in self.live.values():
             attempt.log.tail_changed = True
 
-    def start(self, assignment: Assignment, job: Job, server: dict[str, str]) -> None:
-        """Start an attempt in its slot, which must be free.
+    def start(
+        self, assignment: Assignment, job: Job, server: dict[str, str], scripts: str | None
+    ) -> None:
+        """Start an attempt in its slot, which must be free; `scripts`: where the job's script is.
 
         A program that cannot be executed is an end like any other. Errors: `NodeBusyError`.
         """
@@ -181,12 +183,13 @@ class Attempts:
         group = self._group(assignment, slot)
         before = SlotTable.ticks()
         try:
-            command = launcher.words(assignment, job.brief)
+            command = launcher.words(assignment, job.brief, scripts)
             variables = job.environment.of(assignment, slot.work, server)
             birth = Birth(command, variables, slot, group, assignment.memory_kib)
             pid, remark = self._spawn(assignment, birth)
         except launcher.StartError as error:
-            self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error)))
+            reason = launcher.told(error, assignment, job.brief)
+            self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=reason))
             return
         except launcher.NodeBusyError:
             slot.rest_until = self._loop.now() + REST_SECONDS

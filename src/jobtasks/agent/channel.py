@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OK = 200
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 """An answer above this is an error."""
 
 
 Answered = Callable[[int, bytes], None]
 Failed = Callable[[str], None]
+Take = Callable[[memoryview], None]
+"""Takes the next bytes of an answer."""
 
 
 def _ignore(*_: object) -> None:
@@ -85,11 +88,20 @@ class Server:
     def request(self, path: str, body: bytes) -> bytes:
         """Return the bytes of one POST."""
         head = (
-            f"POST {self._prefix}{path} HTTP/1.1\r\nHost: {self._netloc}\r\n"
-            f"Authorization: Bearer {self.token}\r\nContent-Type: application/msgpack\r\n"
+            f"{self._head('POST', path)}Content-Type: application/msgpack\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
+
+    def question(self, path: str) -> bytes:
+        """Return the bytes of one GET."""
+        return f"{self._head('GET', path)}\r\n".encode()
+
+    def _head(self, method: str, path: str) -> str:
+        return (
+            f"{method} {self._prefix}{path} HTTP/1.1\r\nHost: {self._netloc}\r\n"
+            f"Authorization: Bearer {self.token}\r\n"
+        )
 
 
 class Connection:
@@ -112,6 +124,11 @@ class Connection:
         self._request = b""
         self._unsent: memoryview = memoryview(b"")
         self._received = bytearray()
+        self._take: Take | None = None
+        self._to_come = 0
+        """Bytes of an answer that are handed on as they come."""
+        self._keep = True
+        self._timeout = 0.0
         self._used = False
         self._timer: Timer | None = None
         self.busy = False
@@ -124,16 +141,36 @@ class Connection:
         One of the two is called, always from the loop: `answered` with status and body, `failed`
         with a reason.
         """
+        self._call(self._server.request(path, body), timeout, None, answered, failed)
+
+    def get(
+        self, path: str, timeout: float, take: Take, answered: Answered, failed: Failed
+    ) -> None:
+        """Ask for what is large: of an answer 200 `take` gets the body in pieces, `answered` none.
+
+        It fails when nothing came for `timeout` seconds.
+        """
+        self._call(self._server.question(path), timeout, take, answered, failed)
+
+    def _call(
+        self, request: bytes, timeout: float, take: Take | None, answered: Answered, failed: Failed
+    ) -> None:
         self.busy = True
-        self._answered, self._failed = answered, failed
-        self._request = self._server.request(path, body)
-        self._timer = self._loop.after(timeout, lambda: self._fail("no answer in time"))
+        self._answered, self._failed, self._take = answered, failed, take
+        self._request = request
+        self._timeout = timeout
+        self._wait()
         if self._socket is not None and self._peer != self._server.place:
             self._close()
         if self._socket is None:
             self._connect()
         else:
             self._send()
+
+    def _wait(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.after(self._timeout, lambda: self._fail("no answer in time"))
 
     def close(self) -> None:
         """Give up what is under way, without a word."""
@@ -234,8 +271,11 @@ class Connection:
         if not data:
             self._lost("connection closed")
             return
-        self._received += data
-        self._parse()
+        if self._to_come:
+            self._pour(memoryview(data))
+        else:
+            self._received += data
+            self._parse()
 
     def _parse(self) -> None:
         end = self._received.find(b"\r\n\r\n")
@@ -247,18 +287,39 @@ class Connection:
             self._fail(str(error))
             return
         start = end + 4
+        if self._take is not None and status == OK and length:
+            rest = bytes(self._received[start:])
+            self._received.clear()
+            # What was handed on cannot be asked for again on another connection.
+            self._used, self._to_come, self._keep = False, length, keep
+            self._pour(memoryview(rest))
+            return
         if len(self._received) < start + length:
             return
-        body = bytes(self._received[start : start + length])
+        self._finish(status, bytes(self._received[start : start + length]), keep)
+
+    def _pour(self, data: memoryview) -> None:
+        """Hand on what came of an answer."""
+        assert self._take is not None
+        piece = data[: self._to_come]
+        self._to_come -= len(piece)
+        self._wait()
+        self._take(piece)
+        if not self._to_come and self.busy:
+            self._finish(OK, b"", self._keep)
+
+    def _finish(self, status: int, body: bytes, keep: bool) -> None:
+        answered = self._answered
         self._end_call()
         self._used = True
         if not keep:
             self._close()
-        self._answered(status, body)
+        answered(status, body)
 
     def _end_call(self) -> None:
         self.busy = False
         self._received.clear()
+        self._take, self._to_come = None, 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -32,15 +32,22 @@ class NodeBusyError(Exception):
     """The node cannot start a process now."""
 
 
-def words(assignment: Assignment, brief: JobBrief) -> list[str]:
+def runs_script(assignment: Assignment, brief: JobBrief) -> bool:
+    """Return whether it is the job's script that is started, and no command."""
+    return not assignment.command and brief.script is not None
+
+
+def words(assignment: Assignment, brief: JobBrief, directory: str | None) -> list[str]:
     """Return the command line: the task's command, else the job's script, else its command (R39).
+
+    `directory`: where the script is on this node.
 
     Errors: `StartError` for none, or a script outside of its directory.
     """
     if assignment.command:
         return assignment.command
     if brief.script is not None:
-        return [script_path(brief.script, brief.script_version)]
+        return [script_path(brief.script, directory)]
     if brief.command:
         return brief.command
     raise StartError("neither task nor job has a command or a script")
@@ -53,6 +60,18 @@ def script_path(script: str, directory: str | None) -> str:
     if not script or script.startswith("/") or ".." in script.split("/"):
         raise StartError(f"script is not below script_version: {script!r}")
     return f"{directory}/{script}"
+
+
+def told(error: StartError, assignment: Assignment, brief: JobBrief) -> str:
+    """Return why a program was not started; of a script that is missing, why it was not sent."""
+    if not runs_script(assignment, brief) or not assignment.script_remark:
+        return str(error)
+    if Path(f"{brief.script_version}/{brief.script}").exists():
+        return str(error)
+    return (
+        f"{error}: it is not on this node, and the server did not send its directory:"
+        f" {assignment.script_remark}"
+    )
 
 
 class Birth(NamedTuple):

@@ -33,6 +33,7 @@ from jobtasks.agent.loop import Loop
 from jobtasks.agent.pushing import Pusher
 from jobtasks.agent.reconcile import Reconciler
 from jobtasks.agent.room import Room
+from jobtasks.agent.scripts import Scripts
 from jobtasks.agent.settle import settle
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.agent.slots import Slot
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--memory-kib", type=int, default=0, help="0: as much as there is")
     result.add_argument("--pass-env", action="append", default=[], metavar="NAME")
     result.add_argument("--cgroups", default=cgroups.AUTO, metavar="auto|all|off|DIR")
+    result.add_argument("--in-place", action="store_true", help="start scripts where they are")
     result.add_argument("--request", default="", metavar="NAME", help="the engine's request")
     result.add_argument("--place", default="", metavar="NAME", help="the engine's name of the node")
     result.add_argument("--keeper", type=int, default=0, metavar="PID", help=argparse.SUPPRESS)
@@ -135,7 +137,7 @@ class Agent:
 
     def _make_directories(self) -> None:
         try:
-            for name in ("", "work", "jobs", "logs", "sdk"):
+            for name in ("", "work", "jobs", "logs", "sdk", "scripts"):
                 (self._node / name).mkdir(mode=0o700, parents=True, exist_ok=True)
             self._node_id = self._lasting_id()
             self._link_sdk()
@@ -228,8 +230,20 @@ class Agent:
         base = self._base_environment()
         self._attempts.warm = self._warm = Warm(loop, self._trees.leaders, base)
         jobs = Jobs(f"{self._node}/jobs", base, cleaner)
+        scripts = Scripts(
+            f"{self._node}/scripts", loop, server, room, cleaner, in_place=options.in_place
+        )
         self._reconciler = Reconciler(
-            loop, server, self._access, self._attempts, ends, jobs, self._pusher, room, self._join
+            loop,
+            server,
+            self._access,
+            self._attempts,
+            ends,
+            jobs,
+            self._pusher,
+            room,
+            self._join,
+            scripts=scripts,
         )
 
     def _make_slots(self, cleaner: Cleaner) -> list[Slot]:

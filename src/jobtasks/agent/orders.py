@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from jobtasks.agent import launcher
 from jobtasks.agent.access import TaskAccess
-from jobtasks.agent.attempts import Attempts
+from jobtasks.agent.attempts import Attempts, Job
 from jobtasks.agent.channel import Server
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.jobs import Jobs
@@ -16,6 +17,7 @@ from jobtasks.agent.loop import Loop, Timer
 from jobtasks.agent.pace import GIVE_BACK_SECONDS
 from jobtasks.agent.pushing import FOLLOW_SECONDS, Pusher
 from jobtasks.agent.room import Room
+from jobtasks.agent.scripts import Scripts
 from jobtasks.protocol.messages import Assignment, Ended, EndKind, JobBrief, Orders, Stop
 
 logger = logging.getLogger(__name__)
@@ -97,6 +99,11 @@ class OrderBook:
         """Assignments, each with the time after which it is not started."""
         self.behind: deque[tuple[Assignment, float]] = deque()
         """What waits behind the attempts in its slots, each with the time when it is given back."""
+        self.scripts: Scripts | None = None
+        """Who fetches the directories of scripts; None: nobody does."""
+        self.fetching: deque[tuple[Assignment, float]] = deque()
+        """What waits for its script, each with the time after which it is not started."""
+        self._heard = 0
         self.refused = Notes()
         self.unknown = Notes()
         self.closed = False
@@ -106,6 +113,7 @@ class OrderBook:
         """A new life with the server begins: what an old one ordered is void."""
         self.to_start.clear()
         self.behind.clear()
+        self.fetching.clear()
         self.refused.clear()
         self.unknown.clear()
 
@@ -164,7 +172,10 @@ class OrderBook:
 
     def held(self) -> list[int]:
         """Return the attempts that are not started yet."""
-        return [assignment.attempt for assignment, _ in (*self.to_start, *self.behind)]
+        return [assignment.attempt for assignment, _ in self._waiting()]
+
+    def _waiting(self) -> Iterator[tuple[Assignment, float]]:
+        return chain(self.to_start, self.behind, self.fetching)
 
     def _is_at_hand(self, attempt: int) -> bool:
         return attempt in self.held()
@@ -210,10 +221,46 @@ class OrderBook:
         elif not self._attempts.is_free(assignment.slot):
             self._wait(assignment, late)
         else:
-            try:
-                self._attempts.start(assignment, job, self._access.variables(self._server.url))
-            except launcher.NodeBusyError as error:
-                self._refuse(assignment, f"this node cannot start a process: {error}")
+            self._begin(assignment, job, late)
+
+    def _begin(self, assignment: Assignment, job: Job, late: float) -> None:
+        """Start an attempt, when its script is here; else that is waited for."""
+        directory = job.brief.script_version
+        try:
+            if self.scripts is not None and launcher.runs_script(assignment, job.brief):
+                directory = self.scripts.directory_of(assignment, job.brief)
+                if directory is None:
+                    self.fetching.append((assignment, late))
+                    self._loop.at(late, lambda: None)
+                    return
+            variables = self._access.variables(self._server.url)
+            self._attempts.start(assignment, job, variables, directory)
+        except launcher.StartError as error:
+            ended = Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error))
+            self._ends.add(ended)
+        except launcher.NodeBusyError as error:
+            self._refuse(assignment, f"this node cannot start a process: {error}")
+
+    def look_for_scripts(self) -> None:
+        """Start what waits for scripts that have come; give back what has waited too long."""
+        if self.scripts is None:
+            return
+        is_news = self.scripts.changes != self._heard
+        self._heard = self.scripts.changes
+        now = self._loop.now()
+        for _ in range(len(self.fetching)):
+            assignment, late = self.fetching.popleft()
+            if now > late:
+                self._refuse(assignment, "the directory of its script did not come in time")
+            elif is_news:
+                self._start(assignment, late)
+            else:
+                self.fetching.append((assignment, late))
+
+    def packs_in_use(self) -> set[str]:
+        """Return the packs that attempts run in, or wait for."""
+        waiting = {assignment.script_hash for assignment, _ in self._waiting()}
+        return waiting | {one.assignment.script_hash for one in self._attempts.live.values()}
 
     def _wait(self, assignment: Assignment, late: float) -> None:
         until = min(self._loop.now() + GIVE_BACK_SECONDS, late)
@@ -236,8 +283,9 @@ class OrderBook:
     def close(self) -> None:
         """Start nothing any more."""
         self.closed = True
-        self.to_start += self.behind
+        self.to_start += [*self.behind, *self.fetching]
         self.behind.clear()
+        self.fetching.clear()
         while self.to_start:
             self._refuse(self.to_start.popleft()[0], "the agent ends")
 
@@ -256,6 +304,7 @@ class OrderBook:
         """Forget an assignment that is at hand."""
         self.to_start = deque(entry for entry in self.to_start if entry[0].attempt != attempt)
         self.behind = deque(entry for entry in self.behind if entry[0].attempt != attempt)
+        self.fetching = deque(entry for entry in self.fetching if entry[0].attempt != attempt)
 
     def _asked(self, attempt: int) -> None:
         if not self._has(attempt) and not self._is_at_hand(attempt):

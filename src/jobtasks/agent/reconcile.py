@@ -20,6 +20,7 @@ from jobtasks.agent.loop import Loop
 from jobtasks.agent.orders import OrderBook
 from jobtasks.agent.pushing import Pusher
 from jobtasks.agent.room import Room
+from jobtasks.agent.scripts import Scripts
 from jobtasks.protocol.messages import EndKind, Join, Joined, Orders, Sync
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Reconciler:
         room: Room,
         make_join: Callable[[], Join],
         connect: Callable[[Loop, Server], Connection] = Connection,
+        scripts: Scripts | None = None,
     ) -> None:
         self._loop = loop
         self._server = server
@@ -102,6 +104,9 @@ class Reconciler:
         self._pusher = pusher
         self._make_join = make_join
         self._book = OrderBook(loop, server, access, attempts, ends, jobs, pusher, room, self._tell)
+        if scripts is not None:
+            self._book.scripts = scripts
+            scripts.in_use = self._book.packs_in_use
         self._lines = (connect(loop, server), connect(loop, server))
         self._agent = 0
         self._number = 0
@@ -134,6 +139,8 @@ class Reconciler:
         """Start what is at hand, and say what is to be said now."""
         if self._book.behind:
             self._book.advance()
+        if self._book.fetching:
+            self._book.look_for_scripts()
         if self._book.to_start:
             self._book.start_some()
         if self._ends.changes != self._reported:

@@ -103,6 +103,8 @@ class ServeOptions:
     """Names of variables that tasks inherit."""
     cgroups: str = "auto"
     """Where the node has its control groups; "off": nowhere."""
+    in_place: bool = False
+    """Whether the engine's nodes see this machine's directories, and start scripts there."""
     external_url: str = ""
     """What clients call the server, ``https://HOST[:PORT]``; "": as it listens."""
     allow_plain_http: bool = False
@@ -381,6 +383,7 @@ class ServerProcess:
                 pass_env=options.pass_env,
                 slots=options.slots,
                 cgroups=options.cgroups,
+                in_place=options.in_place,
                 options=options.engine_options,
             ),
         )
@@ -421,6 +424,7 @@ class ServerProcess:
             options.slots,
             options.pass_env,
             cgroups=options.cgroups,
+            in_place=True,
         )
         return EmbeddedNode(state.node, command)
 

@@ -36,6 +36,11 @@ DEFAULT_NAME = "jobtasks-node"
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at a time; default: cores.")
 @click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
 @cgroups_option
+@click.option(
+    "--in-place",
+    is_flag=True,
+    help="This machine sees the server's directories: start scripts where they are.",
+)
 def command(
     server: str,
     token_file: str | None,
@@ -45,6 +50,7 @@ def command(
     slots: int | None,
     pass_env: tuple[str, ...],
     cgroups: str,
+    in_place: bool,
 ) -> None:
     """Run tasks of a server on this machine until TERM: then end them in good order.
 
@@ -52,7 +58,9 @@ def command(
     """
     node = Path(node_dir) if node_dir else default_state_path().with_name(DEFAULT_NAME)
     token = _token_file(node, token_file, join)
-    words = keeper_command(server, token, node, slots, pass_env, ca_file, cgroups)
+    words = keeper_command(
+        server, token, node, slots, pass_env, ca_file, cgroups, in_place=in_place
+    )
     os.execv(words[0], words)
 
 

@@ -115,6 +115,11 @@ def retaining(
 @click.option("--pass-env", multiple=True, metavar="NAME", help="A variable that tasks inherit.")
 @cgroups_option
 @click.option(
+    "--in-place",
+    is_flag=True,
+    help="The engine's nodes see this machine's directories: they start scripts where they are.",
+)
+@click.option(
     "--retain-jobs",
     type=Duration(),
     help="Remove jobs so long after their end: 30d, 12h. By default they are kept.",
@@ -149,6 +154,7 @@ def command(
     handover: bool,
     pass_env: tuple[str, ...],
     cgroups: str,
+    in_place: bool,
     retain_jobs: float | None,
     retain_logs: float | None,
     notifying: Notifying,
@@ -181,6 +187,7 @@ def command(
             handover=handover,
             pass_env=pass_env,
             cgroups=cgroups,
+            in_place=in_place,
             external_url=external_url,
             tls=tls,
             allow_plain_http=allow_plain_http,

@@ -51,6 +51,8 @@ class Setting:
     slots: int | None = None
     """Attempts at a time on each node; None: the engine's own default."""
     cgroups: str = "auto"
+    in_place: bool = False
+    """Whether nodes see the server's directories, and start scripts where they are."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The engine's own, as given by ``--engine-option NAME=VALUE``."""
 

@@ -29,12 +29,18 @@ AWAIT_SECONDS = 0.01
 
 
 def keeper_words(
-    url: str, slots: int | None, pass_env: Sequence[str], cgroups: str = "auto"
+    url: str,
+    slots: int | None,
+    pass_env: Sequence[str],
+    cgroups: str = "auto",
+    *,
+    in_place: bool = False,
 ) -> list[str]:
     """Return a keeper's command line but for its node's directory, token and authorities.
 
     `slots` None: as many as the machine has cores. `pass_env` names variables that tasks inherit.
-    `cgroups`: `auto`, `all`, `off`, or a directory for the node's group.
+    `cgroups`: `auto`, `all`, `off`, or a directory for the node's group. `in_place`: the node sees
+    the server's directories, and starts scripts where they are.
     """
     command = [sys.executable, "-m", "jobtasks.agent.keeper", "--server", url]
     if slots is not None:
@@ -43,7 +49,7 @@ def keeper_words(
         command += ["--cgroups", cgroups]
     for name in pass_env:
         command += ["--pass-env", name]
-    return command
+    return [*command, "--in-place"] if in_place else command
 
 
 def keeper_command(
@@ -54,13 +60,15 @@ def keeper_command(
     pass_env: Sequence[str],
     ca_file: Path | None = None,
     cgroups: str = "auto",
+    *,
+    in_place: bool = False,
 ) -> list[str]:
     """Return the command line of a node's keeper, which starts and watches the agent.
 
     `ca_file` holds the certificates by which a server at an https address is known; None: it must
     be known to the system. The rest is as for `keeper_words`.
     """
-    command = keeper_words(url, slots, pass_env, cgroups)
+    command = keeper_words(url, slots, pass_env, cgroups, in_place=in_place)
     command += ["--token-file", str(token_file), "--node-dir", str(node_dir)]
     return [*command, "--ca-file", str(ca_file)] if ca_file is not None else command
 
@@ -143,6 +151,7 @@ class LocalEngine:
             setting.pass_env,
             self._authorities(),
             setting.cgroups,
+            in_place=True,
         )
         self._request.write_text(name)
         try:

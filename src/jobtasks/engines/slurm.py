@@ -59,7 +59,9 @@ class SlurmEngine:
     def _script(self, name: str, ask: Ask) -> str:
         setting = self._setting
         slots = setting.slots or ask.cores
-        words = keeper_words(setting.url, slots, setting.pass_env, cgroups=setting.cgroups)
+        words = keeper_words(
+            setting.url, slots, setting.pass_env, setting.cgroups, in_place=setting.in_place
+        )
         words[0] = self._options.python or sys.executable
         words += ["--request", name, "--cores", str(ask.cores)]
         if ask.memory_kib:

@@ -172,7 +172,13 @@ class SshEngine:
 
     def _start(self, name: str, place: str) -> str:
         setting = self._setting
-        words = keeper_words(setting.url, setting.slots, setting.pass_env, setting.cgroups)
+        words = keeper_words(
+            setting.url,
+            setting.slots,
+            setting.pass_env,
+            setting.cgroups,
+            in_place=setting.in_place,
+        )
         words[0] = self._options.python
         keeper = shlex.join([*words, "--request", name, "--place", place])
         authorities = ""

@@ -193,6 +193,11 @@ class Assignment(msgspec.Struct, omit_defaults=True):
     """Cap of its log, as `Joined.log_bytes_max`, where that is to be smaller; 0: as that says."""
     preload: list[str] = []
     """Modules that its Python may find imported already when it starts, in order."""
+    script_hash: str = ""
+    """Under which the directory of its job's script is fetched (`packs`); "": it is not, and the
+    script is started where it is. Not in `JobBrief`: after a retry it may be another."""
+    script_remark: str = ""
+    """Why it is not, as part of a sentence; "": not known."""
 
 
 class Stop(msgspec.Struct, omit_defaults=True):

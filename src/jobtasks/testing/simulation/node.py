@@ -113,7 +113,9 @@ class Processes:
     def repeat_tails(self) -> None:
         """Nothing is kept of stderr here."""
 
-    def start(self, assignment: Assignment, job: KnownJob, server: dict[str, str]) -> None:
+    def start(
+        self, assignment: Assignment, job: KnownJob, server: dict[str, str], scripts: str | None
+    ) -> None:
         """Start a process."""
         process = self._agent.node.make_process(
             assignment, job.brief, partial(self._ended, assignment.attempt)
