@@ -67,6 +67,7 @@ def test_logs_are_removed_and_say_so(own: Api) -> None:
             "jobs": 0,
             "logs": 1,
             "log_files": 1,
+            "packs": 0,
             "log_bytes": 10,
             "tokens": 0,
         }

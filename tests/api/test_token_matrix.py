@@ -53,6 +53,7 @@ class Target:
     token: str = "zzzzz-gj3su-nobodystokennob"
     node: str = "zzzzz-7ekkf-nobodysnodenobo"
     log: str = "zzzzz-57u5n-nobodyslogentry"
+    hash: str = "0" * 64
     spoken: str = ""
     """The secret of the attempt that runs the task."""
 
@@ -266,6 +267,7 @@ OPERATIONS = [
     Operation(
         "POST /agent/v1/logs", FOR_AGENTS, lambda t: msgspec.msgpack.encode(LogChunks(999_999, []))
     ),
+    Operation("GET /agent/v1/scripts/{hash}", row(DENIED, agent=HIDDEN)),
     Operation("GET /arvados/v1/jobs/{job}/sizes", reads()),
     Operation("GET /arvados/v1/sys/sizes", row(DENIED, admin=alike(200))),
     Operation(

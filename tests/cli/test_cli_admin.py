@@ -20,11 +20,12 @@ JobTasks = Callable[..., Ended]
 
 
 def answer(more: bool = False, dry_run: bool = False, **removed: int) -> tuple[int, Any]:
-    zeros = {"jobs": 0, "logs": 0, "log_files": 0, "log_bytes": 0, "tokens": 0}
+    zeros = {"jobs": 0, "logs": 0, "log_files": 0, "log_bytes": 0, "packs": 0, "tokens": 0}
     sizes = {
         "jobs": 1,
         "tasks": 1,
         "log_files": 1,
+        "pack_bytes": 0,
         "free_bytes": 2**40,
         "database_bytes": 5 * 2**20,
         "database_free_bytes": 0,
@@ -54,10 +55,12 @@ def test_it_asks_until_nothing_is_left(jobtasks: JobTasks, written: WrittenServe
         }
     ] * 2
     assert ended.out.splitlines() == [
-        "removed 101 jobs, the logs of 0 more, 0 log files with 2.0 KiB, 2 dead tokens",
+        "removed 101 jobs, the logs of 0 more, 0 log files with 2.0 KiB,"
+        " 0 directories of scripts, 2 dead tokens",
         "database: 5.0 MiB before, 5.0 MiB after",
         "of these unused: 0 bytes before, 0 bytes after",
         "logs: 2.9 KiB before, 1000 bytes after",
+        "scripts for nodes: 0 bytes before, 0 bytes after",
         "free on the disk: 1.0 TiB before, 1.0 TiB after",
     ]
 

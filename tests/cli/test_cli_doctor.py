@@ -80,6 +80,15 @@ def test_secrets_that_others_can_read(place: Path) -> None:
     assert list(state_checks.secrets(place)) == []
 
 
+def test_directories_of_scripts(place: Path) -> None:
+    """How many there are for nodes; nothing is said where there are none."""
+    assert list(state_checks.scripts(place / "scripts")) == []
+    (place / "scripts").mkdir()
+    (place / "scripts" / ("0" * 64 + ".tar")).write_bytes(b"x" * 2048)
+    (found,) = state_checks.scripts(place / "scripts")
+    assert (found.level, found.text) == (Level.OK, "1 directories, 2.0 KiB")
+
+
 def test_room_on_the_disk(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Little is a warning, next to nothing a failure."""
     assert state_checks.disk(place).level in (OK, WARN, FAIL)

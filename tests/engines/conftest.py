@@ -57,6 +57,7 @@ class Farm:
         self.served = served
         self.api = api
         self.folder = folder
+        self.scripts = SCRIPTS
 
     def start(self, constraints: Record | None = None, **parameters: Any) -> Job:
         """Start a job of scripts/spread.py."""
@@ -85,7 +86,7 @@ class Job:
         given = {"until": str(self.flag), "starts": str(self.starts), **parameters}
         body = {
             "script": "spread.py",
-            "script_version": str(SCRIPTS),
+            "script_version": str(farm.scripts),
             "script_parameters": given,
             "runtime_constraints": constraints,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from jobtasks.engines.base import Unclear
 from jobtasks.engines.ssh import SshEngine
 from jobtasks.testing.engine_contract import EngineBench, EngineContract
 
-from .conftest import Farm, farm_on
+from .conftest import SCRIPTS, Farm, farm_on
 from .sshd import Sshd, missing
 from .test_engine_contract import setting_for
 
@@ -102,9 +103,12 @@ def test_a_host_without_jobtasks_is_refused(sshd: Sshd, tmp_path: Path) -> None:
 
 
 @pytest.mark.rule("R18")
-def test_hosts_serve_all_jobs(farm: Farm) -> None:
-    """One node, shared."""
+def test_hosts_serve_all_jobs(farm: Farm, tmp_path: Path) -> None:
+    """One node, shared; it does not see the directory of their script."""
+    farm.scripts = tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, farm.scripts)
     made = [farm.start(children=2) for _ in range(2)]
+    shutil.rmtree(farm.scripts)
     for job in made:
         job.complete()
         assert len(job.lines()) == 3

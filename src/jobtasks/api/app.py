@@ -21,6 +21,7 @@ from jobtasks.api.logs import Logs
 from jobtasks.api.metrics import Metrics
 from jobtasks.api.nodes import Nodes
 from jobtasks.api.openapi import Description
+from jobtasks.api.scripts import Scripts
 from jobtasks.api.upkeep import Upkeep
 from jobtasks.api.users import Tokens, Users
 from jobtasks.core.errors import JobTasksError
@@ -31,6 +32,7 @@ def routes_of(edge: Edge) -> list[Route]:
     routes = [
         *JobTasks(edge).routes(),
         *Agents(edge).routes(),
+        *Scripts(edge).routes(),
         *Jobs(edge).routes(),
         *JobFiles(edge).routes(),
         *Metrics(edge).routes(),
@@ -58,5 +60,9 @@ def make_app(edge: Edge, pages: Sequence[Route] = ()) -> Boundary:
         },
     )
     app.router.redirect_slashes = False
-    of_agents = [route for route in routes if route.path.startswith(AGENTS)]
+    of_agents = [
+        route
+        for route in routes
+        if route.path.startswith(AGENTS) and "POST" in (route.methods or ())
+    ]
     return Boundary(app, of_agents, edge.world.settings, edge.meters, edge.bodies)

@@ -1,4 +1,4 @@
-"""A state directory in one file, and back: the database, the secrets, what tasks read, the logs.
+"""A state directory in one file, and back: database, secrets, scripts, what tasks read, logs.
 
 The file is a tar archive. Its last member, ``backup.json``, names every other with its SHA-256: an
 archive that was cut off has none, and is refused. The database goes first: a job is on record
@@ -27,7 +27,8 @@ from jobtasks.api.state_dir import ELSEWHERE, StateDir, refuse_network
 from jobtasks.core.errors import Invalid, NotFound, Unavailable
 from jobtasks.core.identifiers import UuidMaker, is_uuid
 from jobtasks.core.settings import Settings
-from jobtasks.service import attachments, recovery, setup
+from jobtasks.protocol.packs import is_hash
+from jobtasks.service import attachments, packs, recovery, setup
 from jobtasks.service.context import Context, World
 from jobtasks.service.log_space import LOG, job_names
 from jobtasks.store import snapshots
@@ -37,6 +38,7 @@ FORMAT = 1
 """Goes up when an older program would misread a backup."""
 MANIFEST = "backup.json"
 DATABASE = "jobtasks.db"
+PACKS = "scripts"
 SECRETS = ("secret.key", "admin.token", "agent.token", "notify.secret")
 MEMORY_BYTES = 1024 * 1024
 """What is held in memory of a file that may change while it is read."""
@@ -159,6 +161,9 @@ def _members(state: Path, with_logs: bool) -> Iterator[tuple[str, Path]]:
         for path in sorted((state / "tls").iterdir()):
             if not path.name.startswith("."):
                 yield f"tls/{path.name}", path
+    for pack in packs.kept(state / PACKS):
+        name = f"{PACKS}/{pack.hash}{packs.SUFFIX}"
+        yield name, state / name
     for job in sorted(job_names(state / "logs")):
         with contextlib.suppress(FileNotFoundError):
             for path in sorted((state / "logs" / job).iterdir()):
@@ -248,6 +253,8 @@ def _belongs(name: str) -> bool:
         return name in (DATABASE, MANIFEST, *SECRETS)
     if parts[0] == "tls":
         return len(parts) == 2
+    if parts[0] == PACKS:
+        return len(parts) == 2 and is_hash(parts[1].removesuffix(packs.SUFFIX))
     return len(parts) == 3 and parts[0] == "logs" and is_uuid(parts[1], "job")
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from jobtasks.api.edge import Edge
-from jobtasks.service import log_space, retention, tick
+from jobtasks.core.packs import YOUNG_SECONDS, is_over_due
+from jobtasks.service import log_space, packs, retention, tick
 from jobtasks.service.log_space import Space
+from jobtasks.service.packs import Kept
 from jobtasks.service.retention import SLICE, Before, Place
 
 NAMES = 500
-"""Folders of logs that one statement asks about."""
+"""Folders of logs, or packs, that one statement asks about."""
 
 
 @dataclass
@@ -25,6 +27,8 @@ class Collected:
     """Jobs whose logs were removed and whose records stay."""
     log_files: int = 0
     log_bytes: int = 0
+    packs: int = 0
+    """Directories of scripts that no job needs."""
     tokens: int = 0
     more: bool = False
     """Whether the time was over first: there is more."""
@@ -49,12 +53,13 @@ class Collector:
         """Remove what is too old; thoroughly: also what the manager removes by and by, and files
         that no record names.
         """
-        steps = (self._jobs, self._logs, self._tokens)
+        steps = (self._jobs, self._logs, self._tokens, self._packs)
         return await self._run((*steps, self._rows, self._left_over) if thoroughly else steps)
 
     async def look(self) -> Collected:
         """Return what `collect` would remove; files that no record names are not looked for."""
-        return await self._run((self._look_at_jobs, self._look_at_logs, self._look_at_tokens))
+        looks = (self._look_at_jobs, self._look_at_logs, self._look_at_tokens, self._look_at_packs)
+        return await self._run(looks)
 
     async def _run(self, steps: tuple[Callable[[], Awaitable[None]], ...]) -> Collected:
         for step in steps:
@@ -99,6 +104,32 @@ class Collector:
             count = await self._edge.commit(partial(retention.remove_tokens, before=before))
             there_is_more = count == self._edge.world.settings.sweep_rows
             self.collected.tokens += count
+
+    async def _packs(self) -> None:
+        directory = self._edge.world.pack_dir
+        if directory is None:
+            return
+        await self._edge.in_thread(packs.remove_unfinished, directory)
+        for page in pages_of(await self._edge.in_thread(packs.kept, directory)):
+            due = await self._due(page)
+            await self._edge.in_thread(packs.remove, directory, due)
+            self.collected.packs += len(due)
+
+    async def _due(self, page: list[Kept]) -> list[str]:
+        """Return the packs that need not be kept, of those that have not been asked for lately."""
+        idle = [pack for pack in page if pack.idle_seconds >= YOUNG_SECONDS]
+        if not idle:
+            return []
+        hashes = [pack.hash for pack in idle]
+        known = await self._edge.look(partial(retention.packs_of_jobs, packs=hashes))
+        kept_seconds = self._edge.world.settings.retain_packs_seconds
+        return [
+            pack.hash
+            for pack in idle
+            if is_over_due(
+                pack.hash in known, known.get(pack.hash, False), pack.idle_seconds, kept_seconds
+            )
+        ]
 
     async def _rows(self) -> None:
         """Remove the rows of tasks that are gone, as the manager does by and by."""
@@ -150,9 +181,21 @@ class Collector:
         is_after_jobs = with_logs and self._before.jobs is not None
         return Place(self._before.jobs or 0, 2**62) if is_after_jobs else Place()
 
+    async def _look_at_packs(self) -> None:
+        directory = self._edge.world.pack_dir
+        if directory is not None:
+            for page in pages_of(await self._edge.in_thread(packs.kept, directory)):
+                self.collected.packs += len(await self._due(page))
+
     async def _look_at_tokens(self) -> None:
         before = self._before.tokens
         if before is not None:
             self.collected.tokens = await self._edge.look(
                 partial(retention.dead_tokens, before=before)
             )
+
+
+def pages_of(found: list[Kept]) -> Iterator[list[Kept]]:
+    """Yield packs in slices that one statement asks about."""
+    for start in range(0, len(found), NAMES):
+        yield found[start : start + NAMES]

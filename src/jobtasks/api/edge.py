@@ -25,6 +25,7 @@ from jobtasks.core.scopes import call_of
 from jobtasks.service import access, events, repeats, tokens
 from jobtasks.service.context import Caller, Context, World
 from jobtasks.service.idempotency import Name
+from jobtasks.service.packs import Limits, Packs
 from jobtasks.service.repeats import RequestName
 from jobtasks.service.timelines import Timelines
 from jobtasks.store.base import Piece, ServedStore, Tx
@@ -110,6 +111,13 @@ def is_rehearsal(request: Request) -> bool:
     return flag
 
 
+def _packs(world: World) -> Packs:
+    settings = world.settings
+    files_max = settings.pack_files_max if world.pack_dir is not None else 0
+    limits = Limits(files_max, settings.pack_bytes_max)
+    return Packs(world.pack_dir or world.log_dir, limits, world.private)
+
+
 class Edge:
     """The service as request handlers see it."""
 
@@ -126,6 +134,7 @@ class Edge:
         self.log_pause = Pause("logs")
         self.pauses = (store.pause, self.log_pause)
         self.timelines = Timelines()
+        self.packs = _packs(world)
         self._noting: set[str] = set()
         """Tokens whose use is about to be noted."""
         self._agents: set[str | None] = set()

@@ -48,8 +48,13 @@ async def _collect(edge: Edge, *, thoroughly: bool) -> bool:
     """Remove what is too old by the settings; return whether there is more."""
     before = retention.limits(now(), edge.world.settings)
     found = await Collector(edge, before, SECONDS_MAX).collect(thoroughly=thoroughly)
-    if found.jobs or found.logs or found.log_files:
-        facts = {"jobs": found.jobs, "logs": found.logs, "log_bytes": found.log_bytes}
+    if found.jobs or found.logs or found.log_files or found.packs:
+        facts = {
+            "jobs": found.jobs,
+            "logs": found.logs,
+            "log_bytes": found.log_bytes,
+            "packs": found.packs,
+        }
         logger.info("removed what need not be kept", extra=facts)
     return found.more
 

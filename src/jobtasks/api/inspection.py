@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jobtasks.api.archives import require_database
+from jobtasks.api.archives import PACKS, require_database
 from jobtasks.core.errors import JobTasksError
-from jobtasks.service import log_space, soundness
+from jobtasks.service import log_space, packs, soundness
 from jobtasks.service.log_space import NOTHING, Space
 from jobtasks.store import snapshots
 from jobtasks.store.base import Tx
@@ -81,6 +81,9 @@ def inspect(state: Path, database: Beside | None = None, shared: Path | None = N
 
 
 def _look_at_files(home: Path, findings: Findings) -> None:
+    for pack in packs.damaged(home / PACKS):
+        path = packs.path_in(home / PACKS, pack)
+        findings.problems.append(f"{path} is damaged: remove it, it is made again when it can be")
     for name in SECRETS:
         path = home / name
         if not path.exists() or not path.stat().st_size:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from jobtasks.api import packing
 from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE, Methods
 from jobtasks.api.edge import Edge
@@ -25,6 +27,7 @@ from jobtasks.api.rendering import (
 )
 from jobtasks.core.errors import Invalid
 from jobtasks.core.filters import parse_filters, parse_query
+from jobtasks.core.packs import NO_SCRIPT, Pack
 from jobtasks.core.resources import RESOURCES, as_boolean
 from jobtasks.core.reuse import parse_reuse
 from jobtasks.core.states import FINAL, JobState
@@ -107,14 +110,42 @@ class Jobs(JobViews):
         names = self.selected(request, body.parameters)
         parameters = {**body.parameters, **request.query_params}
         reuse, attributes = parse_reuse(parameters, body.attributes)
+        pack = NO_SCRIPT
+        if not foreign_jobs.is_begun(self.edge.world, attributes):
+            pack = await packing.pack_of_new(self.edge, request, attributes)
 
         def create(ctx: Context, caller: Caller) -> JobRecord:
-            job = jobs.create(ctx, caller, attributes, body.key, reuse)
+            job = jobs.create(ctx, caller, attributes, body.key, reuse, pack)
             jobs.start_at_once(ctx, job.uuid)
             return job
 
         job = await self.edge.write_once(request, body.key, create, brief=reuse is None)
         return self.answer(job, names)
+
+    async def update(self, request: Request) -> Response:
+        """Change a job and answer with it; another script comes with what is beside it."""
+        uuid = request.path_params["uuid"]
+        body = await self.record(request)
+        whole = body.whole or request.method == "PUT"
+        names = self.selected(request, body.parameters)
+        pack = await self._changed_pack(request, uuid, body.attributes)
+        job = await self.edge.write(
+            request,
+            lambda ctx, caller: jobs.update(
+                ctx, caller, uuid, body.attributes, whole=whole, pack=pack
+            ),
+        )
+        return self.answer(job, names)
+
+    async def _changed_pack(
+        self, request: Request, uuid: str, attributes: Mapping[str, Any]
+    ) -> Pack | None:
+        if not {"script", "script_version"} & attributes.keys():
+            return None
+        job = self.edge.glance(request, lambda ctx, caller: jobs.show(ctx, caller, uuid))
+        if job.state != JobState.QUEUED or not job.managed or job.seeded:
+            return None
+        return await packing.pack_of_changed(self.edge, request, job, attributes)
 
     async def queue(self, request: Request) -> Response:
         """Answer with one page of the queued jobs, those of the highest priority first."""
@@ -182,10 +213,11 @@ class Jobs(JobViews):
             raise Invalid("runtime_constraints must be a JSON object")
         names = self.selected(request, body)
         key = key_of(request, msgspec.json.encode(body), self.edge.deliveries)
+        pack = await packing.pack_of_retried(self.edge, request, uuid)
         job = await self.edge.write_once(
             request,
             key,
-            lambda ctx, caller: jobs.retry(ctx, caller, uuid, chosen, constraints, key),
+            lambda ctx, caller: jobs.retry(ctx, caller, uuid, chosen, constraints, key, pack),
         )
         return self.answer(job, names)
 

@@ -260,6 +260,8 @@ SIZES = schemas.flat(
     database_free_bytes=COUNT,
     log_files=COUNT,
     log_bytes=COUNT,
+    packs=COUNT,
+    pack_bytes=COUNT,
     free_bytes=COUNT,
 )
 AGE: Json = {"type": ["number", "null"], "minimum": 0}
@@ -275,7 +277,9 @@ COLLECT: Json = {
 }
 COLLECTED = schemas.flat(
     dry_run={"type": "boolean"},
-    removed=schemas.flat(jobs=COUNT, logs=COUNT, log_files=COUNT, log_bytes=COUNT, tokens=COUNT),
+    removed=schemas.flat(
+        jobs=COUNT, logs=COUNT, log_files=COUNT, log_bytes=COUNT, packs=COUNT, tokens=COUNT
+    ),
     more={"type": "boolean"},
     before=SIZES,
     after=SIZES,
@@ -415,6 +419,7 @@ SPECIAL: Mapping[str, Details] = {
     "POST /agent/v1/join": _MESSAGE,
     "POST /agent/v1/sync": _MESSAGE,
     "POST /agent/v1/logs": _MESSAGE,
+    "GET /agent/v1/scripts/{hash}": Details(TEXT, BYTES),
     "GET /healthz": Details({"const": {"health": "OK"}}, is_public=True),
     "GET /metrics": Details(TEXT, PLAIN),
     "GET /openapi.json": Details(is_public=True),

@@ -139,6 +139,7 @@ def render_job(job: JobRecord) -> dict[str, Any]:
         "command": _json(job.command),
         "output_truncated": bool(job.output_truncated),
         "logs_removed_at": _time(job.logs_removed_at),
+        "script_hash": job.script_hash,
     }
 
 

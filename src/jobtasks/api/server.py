@@ -287,6 +287,8 @@ class ServerProcess:
             token_key=self._shared.secret_key(),
             random=random.random,
             log_dir=self._shared.logs,
+            pack_dir=self._shared.packs,
+            private=(self._state.path, self._shared.path),
             external_url=self._external_url(),
             trust=self._trust(),
             engine=self._options.engine,

@@ -23,7 +23,7 @@ class StartRefused(Unavailable):
 
 
 class SharedDir:
-    """What servers of one database share: the secret key, tokens, attempts' logs.
+    """What servers of one database share: the secret key, tokens, attempts' logs, packs of scripts.
 
     Of a server that has a database of its own it is the state directory.
 
@@ -42,6 +42,11 @@ class SharedDir:
     def logs(self) -> Path:
         """Where attempts' logs are kept."""
         return self._directory("logs")
+
+    @property
+    def packs(self) -> Path:
+        """Where scripts' directories are kept that are sent to nodes."""
+        return self._directory("scripts")
 
     def secret_key(self) -> bytes:
         """Return the secret that attempts' tokens are derived from; made once."""

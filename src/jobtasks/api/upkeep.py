@@ -16,7 +16,7 @@ from jobtasks.api.edge import Edge, is_rehearsal, now
 from jobtasks.api.housekeeping import measure
 from jobtasks.api.parsing import read_arguments
 from jobtasks.core.errors import Invalid
-from jobtasks.service import access, retention, sizes
+from jobtasks.service import access, packs, retention, sizes
 from jobtasks.service.retention import Before
 
 SECONDS_MAX = 20.0
@@ -62,6 +62,8 @@ class Upkeep:
     async def _sizes(self, request: Request) -> dict[str, int]:
         amounts = await self._edge.read(request, sizes.amounts)
         logs = await measure(self._edge)
+        pack_dir = self._edge.world.pack_dir
+        kept = await self._edge.in_thread(packs.kept, pack_dir) if pack_dir else []
         database = await self._edge.in_thread(self._edge.store.space)
         return {
             **amounts._asdict(),
@@ -69,6 +71,8 @@ class Upkeep:
             "database_free_bytes": database.free_bytes,
             "log_files": logs.files,
             "log_bytes": logs.bytes,
+            "packs": len(kept),
+            "pack_bytes": sum(pack.bytes for pack in kept),
             "free_bytes": shutil.disk_usage(self._edge.world.log_dir).free,
         }
 
@@ -105,6 +109,7 @@ def _rendered(
             "logs": found.logs,
             "log_files": found.log_files,
             "log_bytes": found.log_bytes,
+            "packs": found.packs,
             "tokens": found.tokens,
         },
         "more": found.more,

@@ -18,6 +18,7 @@ SIZES = {
     "database": "database_bytes",
     "of these unused": "database_free_bytes",
     "logs": "log_bytes",
+    "scripts for nodes": "pack_bytes",
     "free on the disk": "free_bytes",
 }
 """What is shown of the sizes, and how it is called."""
@@ -94,7 +95,7 @@ def _print(answer: dict[str, Any]) -> None:
     click.echo(
         f"{did} {removed['jobs']} jobs, the logs of {removed['logs']} more,"
         f" {removed['log_files']} log files with {readable_bytes(removed['log_bytes'])},"
-        f" {removed['tokens']} dead tokens"
+        f" {removed['packs']} directories of scripts, {removed['tokens']} dead tokens"
     )
     for name, key in SIZES.items():
         before, after = (readable_bytes(answer[when][key]) for when in ("before", "after"))

@@ -41,6 +41,7 @@ def checks(state: StateDirectory, *, is_served: bool) -> Iterator[Finding]:
         )
     else:
         yield database(path / "jobtasks.db")
+    yield from scripts(path / "scripts")
     yield keeper(path / "node", is_served=is_served)
     yield from certificate(path / "tls" / "server.pem", datetime.now(UTC))
 
@@ -132,6 +133,18 @@ def database(path: Path) -> Finding:
         text += f", not all of it looked at within {CHECK_SECONDS:g} s"
         return warn(name, text, "nothing is wrong so far: look again when the server is not busy")
     return ok(name, text + ", no damage")
+
+
+def scripts(path: Path) -> Iterator[Finding]:
+    """Look at the directories of scripts that nodes fetch, if there are any."""
+    from jobtasks.service.packs import kept
+
+    name = "scripts for nodes"
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        yield fail(name, f"{path} cannot be read and written", f"chmod 700 {path}")
+    elif found := kept(path):
+        size = readable_bytes(sum(pack.bytes for pack in found))
+        yield ok(name, f"{len(found)} directories, {size}")
 
 
 def keeper(node_dir: Path, *, is_served: bool) -> Finding:

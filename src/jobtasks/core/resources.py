@@ -189,6 +189,7 @@ JOBS = (
     _list("command", "create", "ours"),
     _boolean("output_truncated", "server", "ours"),
     _datetime("logs_removed_at", "ignored", "ours"),
+    _text("script_hash", "ignored", "ours"),
 )
 
 JOB_TASKS = (

@@ -124,6 +124,10 @@ class Settings:
     """Log of one attempt (R38)."""
     job_log_bytes_max: int = 64 * 1024 * 1024 * 1024
     """Logs of all attempts of a job; then further ones keep their last words only (R40)."""
+    pack_files_max: int = 2000
+    """Files, directories and links in a script's directory that is sent to nodes; 0: none is."""
+    pack_bytes_max: int = 64 * 1024 * 1024
+    """Bytes in all files of such a directory."""
     notify_seconds: float = 30.0
     """How long one try to tell somebody of a job's end may take."""
     notify_delay_seconds: float = 5.0
@@ -136,6 +140,9 @@ class Settings:
     """How long a job is kept after its end; 0: for ever."""
     retain_logs_seconds: float = 0.0
     """How long the logs of a job are kept after its end; 0: as long as the job."""
+    retain_packs_seconds: float = 7 * 86400.0
+    """How long a script's directory that was sent to nodes is kept when every job that has it is
+    over; 0: as long as one of the jobs."""
     retain_tokens_seconds: float = 30 * 86400.0
     """How long a revoked or expired token is remembered; 0: for ever."""
     node_history_seconds: float = 60.0

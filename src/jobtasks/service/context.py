@@ -30,6 +30,10 @@ class World:
     """Uniform in [0, 1)."""
     log_dir: Path
     """Where attempts' logs are kept."""
+    pack_dir: Path | None = None
+    """Where scripts' directories are kept that are sent to nodes; None: none are."""
+    private: tuple[Path, ...] = ()
+    """The server's own directories, which are never sent."""
     external_url: str = "http://localhost"
     """What clients call the server, ``http(s)://HOST[:PORT]`` without a slash at its end: as it was
     configured, else as it listens; never what a request says."""

@@ -9,6 +9,7 @@ import msgspec
 
 from jobtasks.core import constraints as rules
 from jobtasks.core.errors import Invalid
+from jobtasks.core.packs import Pack
 from jobtasks.core.states import BatchState, JobState, TaskState
 from jobtasks.service import (
     access,
@@ -69,12 +70,13 @@ def retry(
     chosen: Chosen,
     constraints: dict[str, Any] | None,
     key: Name | None = None,
+    pack: Pack | None = None,
 ) -> JobRecord:
     """Queue a failed or cancelled job again, in one transaction (R23); once a key (R22).
 
     Complete tasks and their children stay. Where none is `chosen` every other task is reset and
     `constraints` replace those of the job that they name; else only the chosen tasks are reset and
-    get the constraints.
+    get the constraints. `pack` is what its script's directory holds now; None: what it had.
 
     Raises:
         Invalid: the job is not failed or cancelled, has a live attempt, or a task cannot be reset.
@@ -83,7 +85,7 @@ def retry(
         ctx,
         caller,
         key,
-        lambda: _retry(ctx, caller, uuid, chosen, constraints),
+        lambda: _retry(ctx, caller, uuid, chosen, constraints, pack),
         lambda job: job.uuid,
         lambda _: access.own_job(ctx, caller, uuid, "retry"),
     )
@@ -95,6 +97,7 @@ def _retry(
     uuid: str,
     chosen: Chosen,
     constraints: dict[str, Any] | None,
+    pack: Pack | None,
 ) -> JobRecord:
     job = access.own_job(ctx, caller, uuid, "retry")
     if not job.managed:
@@ -116,6 +119,8 @@ def _retry(
         now=ctx.now,
         user_uuid=caller.user_uuid,
     )
+    if pack is not None:
+        ctx.tx.run("job_packed", job_id=job.id, script_hash=pack.hash, script_remark=pack.remark)
     if chosen is None:
         _reset_all(ctx, job, merged)
     elif isinstance(chosen, FailedFamily):

@@ -10,6 +10,7 @@ from jobtasks.core import resources, states
 from jobtasks.core.constraints import Constraints, Needs
 from jobtasks.core.errors import Forbidden, Invalid, NotFound
 from jobtasks.core.identifiers import task_id
+from jobtasks.core.packs import NO_SCRIPT, Pack
 from jobtasks.core.placement import is_large_enough
 from jobtasks.core.reuse import Reuse
 from jobtasks.core.states import BatchState, JobState, TaskState
@@ -32,7 +33,14 @@ from jobtasks.service.context import Caller, Context
 from jobtasks.service.foreign_jobs import lock
 from jobtasks.service.idempotency import Name, once, submit_key
 from jobtasks.service.job_retry import retry
-from jobtasks.service.job_values import CHANGEABLE, EMPTY_OBJECT, FIXED, JOBS, checked, stored
+from jobtasks.service.job_values import (
+    CHANGEABLE,
+    EMPTY_OBJECT,
+    FIXED,
+    JOBS,
+    checked,
+    stored,
+)
 from jobtasks.service.ledger import Ledger
 from jobtasks.service.repeats import RequestName
 from jobtasks.store.records import JobRecord, LevelRecord
@@ -79,10 +87,12 @@ def create(
     attributes: dict[str, Any],
     key: Name | None = None,
     reuse: Reuse | None = None,
+    pack: Pack = NO_SCRIPT,
 ) -> JobRecord:
     """Create a job, once a key (R22); it starts as soon as a node is large enough for it.
 
-    With `reuse` an earlier job that does the same is returned in its place (core/reuse.py).
+    With `reuse` an earlier job that does the same is returned in its place (core/reuse.py). `pack`
+    is what its script's directory holds now.
 
     Raises:
         Invalid: an attribute that a job cannot have, or neither script nor command.
@@ -95,14 +105,14 @@ def create(
         ctx,
         caller,
         key,
-        lambda: _submit(ctx, caller, attributes, reuse),
+        lambda: _submit(ctx, caller, attributes, reuse, pack),
         lambda job: job.uuid,
         lambda uuid: _made_before(ctx, caller, uuid),
     )
 
 
 def _submit(
-    ctx: Context, caller: Caller, attributes: dict[str, Any], reuse: Reuse | None
+    ctx: Context, caller: Caller, attributes: dict[str, Any], reuse: Reuse | None, pack: Pack
 ) -> JobRecord:
     """Create a job, once a ``submit_id`` of its user, for ever (R22)."""
     submit_id = resources.coerce(JOBS.attributes["submit_id"], attributes.get("submit_id"))
@@ -110,7 +120,7 @@ def _submit(
         ctx,
         caller,
         submit_key(submit_id, attributes) if submit_id else None,
-        lambda: _create(ctx, caller, attributes, reuse),
+        lambda: _create(ctx, caller, attributes, reuse, pack),
         lambda job: job.uuid,
         lambda uuid: _made_before(ctx, caller, uuid),
     )
@@ -130,7 +140,7 @@ def require_creator(ctx: Context, caller: Caller) -> None:
 
 
 def _create(
-    ctx: Context, caller: Caller, attributes: dict[str, Any], reuse: Reuse | None
+    ctx: Context, caller: Caller, attributes: dict[str, Any], reuse: Reuse | None, pack: Pack
 ) -> JobRecord:
     foreign = foreign_jobs.is_begun(ctx.world, attributes)
     begun = (
@@ -146,7 +156,9 @@ def _create(
         engines.refuse_impossible(ctx, values["runtime_constraints"])
     uuid = ctx.world.uuids.make("job", ctx.now)
     owner: dict[str, Any] = {"uuid": uuid, "owner_uuid": caller.user_uuid, "now": ctx.now}
-    job_id = ctx.tx.add("job_add", **owner, **begun, **values)
+    job_id = ctx.tx.add(
+        "job_add", **owner, **begun, **values, script_hash=pack.hash, script_remark=pack.remark
+    )
     ctx.tx.run("tally_add", job_id=job_id)
     events.job_created(ctx, job_id, uuid, str(begun["state"]))
     ctx.wake.add("manager")
@@ -190,11 +202,18 @@ def show(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
 
 
 def update(
-    ctx: Context, caller: Caller, uuid: str, attributes: dict[str, Any], *, whole: bool
+    ctx: Context,
+    caller: Caller,
+    uuid: str,
+    attributes: dict[str, Any],
+    *,
+    whole: bool,
+    pack: Pack | None = None,
 ) -> JobRecord:
     """Change what an owner may change of a job; ``state: Cancelled`` cancels it (R17).
 
-    A queued job that is set running or over, locked or marked is foreign from then on (R7b).
+    A queued job that is set running or over, locked or marked is foreign from then on (R7b). `pack`
+    goes with a script that is another than the job's.
     """
     job = access.own_job(ctx, caller, uuid, "change")
     if not job.managed or foreign_jobs.takes_over(job, attributes, whole=whole):
@@ -211,7 +230,7 @@ def update(
         changeable = (*CHANGEABLE, *FIXED, "runtime_constraints")
     given = changes.accepted(changes.JOBS, job, attributes, changeable, whole=whole)
     if given:
-        _store_changes(ctx, caller, job, given)
+        _store_changes(ctx, caller, job, given, pack)
     return show(ctx, caller, uuid)
 
 
@@ -241,7 +260,9 @@ def _refuse_state_changes(job: JobRecord, attributes: dict[str, Any], whole: boo
             raise Forbidden(f"Only the job manager may change {name} (R17).") from None
 
 
-def _store_changes(ctx: Context, caller: Caller, job: JobRecord, given: dict[str, Any]) -> None:
+def _store_changes(
+    ctx: Context, caller: Caller, job: JobRecord, given: dict[str, Any], pack: Pack | None
+) -> None:
     values = {name: getattr(job, name) for name in (*CHANGEABLE, *FIXED, "runtime_constraints")}
     for name, value in given.items():
         values[name] = stored(ctx, JOBS.attributes[name], value)
@@ -257,6 +278,8 @@ def _store_changes(ctx: Context, caller: Caller, job: JobRecord, given: dict[str
         **values,
     )
     assert changed, "the job changed within the transaction that read it"
+    if pack is not None:
+        ctx.tx.run("job_packed", job_id=job.id, script_hash=pack.hash, script_remark=pack.remark)
     ctx.tx.run("lanes_outrank", job_id=job.id, priority=values["priority"])
     ctx.wake.add("manager")
 

@@ -94,6 +94,8 @@ class AssignmentRow(NamedTuple):
     memory_kib: int
     needs: str
     job_log_bytes: int
+    script_hash: str | None
+    script_remark: str | None
 
 
 class BriefRow(NamedTuple):
@@ -417,6 +419,8 @@ def _assignment(ctx: Context, node: ServedNode, row: AssignmentRow) -> Assignmen
         nodes=_hosts(ctx, node, row, needs),
         log_bytes_max=log_bytes_allowed(ctx.settings, row.job_log_bytes),
         preload=list(needs.preload),
+        script_hash=row.script_hash or "",
+        script_remark=row.script_remark or "",
     )
 
 

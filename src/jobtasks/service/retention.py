@@ -18,6 +18,7 @@ from jobtasks.service.context import Context
 MICROSECONDS = 1_000_000
 SLICE = 100
 """Jobs that one transaction removes, or takes note of."""
+DIRECTORIES_MAX = 10
 COUNTERS = (
     *("tally_delete", "level_delete", "lane_delete", "requeue_clear"),
     *("families_delete", "lineage_delete"),
@@ -121,6 +122,21 @@ def known_logs(ctx: Context, uuids: list[str]) -> dict[str, int | None]:
         uuids=msgspec.json.encode(uuids).decode(),
     )
     return dict(rows)
+
+
+def packs_of_jobs(ctx: Context, packs: list[str]) -> dict[str, bool]:
+    """Return which of these packs some job has, and whether one that is not over does."""
+    rows = ctx.tx.all(
+        lambda pack, is_wanted: (pack, bool(is_wanted)),
+        "packs_of_jobs",
+        uuids=msgspec.json.encode(packs).decode(),
+    )
+    return dict(rows)
+
+
+def directories_of_pack(ctx: Context, pack: str) -> list[str]:
+    """Return in which directories jobs have the scripts of a pack."""
+    return ctx.tx.all(str, "directories_of_pack", hash=pack, limit=DIRECTORIES_MAX)
 
 
 def remove_tokens(ctx: Context, before: int) -> int:

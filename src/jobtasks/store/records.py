@@ -45,6 +45,7 @@ class JobRecord(NamedTuple):
     has_logs: int
     script_parameters_digest: str | None
     tasks_summary: str | None
+    script_hash: str | None
     todo: int
     running_tasks: int
     done: int

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jobtasks.api.jobs import Jobs
+from jobtasks.api.packing import pack_of_retried
 from jobtasks.core.errors import NotFound
 from jobtasks.core.filters import parse_query
 from jobtasks.core.identifiers import is_uuid
@@ -164,10 +165,11 @@ class JobPages:
         """Queue the job again: whole, one of its tasks, or a family of failures."""
         uuid = request.path_params["uuid"]
         chosen = _chosen(request)
+        pack = await pack_of_retried(self._pages.edge, request, uuid)
 
         def work(ctx: Context, caller: Caller) -> tuple[int, JobRecord]:
             before = jobs.show(ctx, caller, uuid)
-            after = jobs.retry(ctx, caller, uuid, chosen, None, None)
+            after = jobs.retry(ctx, caller, uuid, chosen, None, None, pack)
             if isinstance(chosen, FailedFamily):
                 return before.failed - after.failed, after
             return len(chosen) if chosen else after.todo, after

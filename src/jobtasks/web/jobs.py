@@ -13,8 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from jobtasks.api.packing import pack_of_retried
 from jobtasks.core.errors import Invalid, JobTasksError
 from jobtasks.core.filters import Query, parse_query
+from jobtasks.core.packs import Pack
 from jobtasks.core.resources import RESOURCES, is_digits
 from jobtasks.core.states import JobState
 from jobtasks.service import census, jobs, listing
@@ -97,6 +99,9 @@ class Reached(NamedTuple):
     """How many were refused, by what was said."""
 
 
+Act = Callable[[Context, Caller, str, Pack | None], object]
+
+
 class JobsPages:
     """Request handlers of ``/``."""
 
@@ -132,7 +137,7 @@ class JobsPages:
         if field(request, "action") == "cancel":
             reached = await self._each(request, uuids, _cancel)
             return then(request, _said("cancelled", "cancel", reached), is_bad=not reached.done)
-        reached = await self._each(request, uuids, _retry)
+        reached = await self._each(request, uuids, _retry, is_retry=True)
         return then(request, _said("queued again", "retry", reached), is_bad=not reached.done)
 
     async def _matching(self, request: Request) -> list[str]:
@@ -147,7 +152,8 @@ class JobsPages:
         self,
         request: Request,
         uuids: list[str],
-        act: Callable[[Context, Caller, str], object],
+        act: Act,
+        is_retry: bool = False,
     ) -> Reached:
         done = 0
         refused: dict[str, int] = {}
@@ -155,7 +161,10 @@ class JobsPages:
         async def one(uuid: str) -> None:
             nonlocal done
             try:
-                await self._pages.edge.write(request, lambda ctx, caller: act(ctx, caller, uuid))
+                pack = await pack_of_retried(self._pages.edge, request, uuid) if is_retry else None
+                await self._pages.edge.write(
+                    request, lambda ctx, caller: act(ctx, caller, uuid, pack)
+                )
                 done += 1
             except JobTasksError as error:
                 said = error.messages[0].replace(uuid, "it")
@@ -170,15 +179,15 @@ async def _in_groups(names: list[str], act: Callable[[str], Awaitable[None]]) ->
         await asyncio.gather(*(act(name) for name in names[start : start + TOGETHER]))
 
 
-def _cancel(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
+def _cancel(ctx: Context, caller: Caller, uuid: str, _: Pack | None) -> JobRecord:
     job = jobs.show(ctx, caller, uuid)
     if JobState(job.state).is_final:
         raise Invalid("It had ended.")
     return jobs.cancel(ctx, caller, uuid, None, cascade=False)
 
 
-def _retry(ctx: Context, caller: Caller, uuid: str) -> JobRecord:
-    return jobs.retry(ctx, caller, uuid, None, None, None)
+def _retry(ctx: Context, caller: Caller, uuid: str, pack: Pack | None) -> JobRecord:
+    return jobs.retry(ctx, caller, uuid, None, None, None, pack)
 
 
 def _said(done: str, verb: str, reached: Reached) -> str:

@@ -108,7 +108,8 @@ SELECT stderr FROM tail WHERE attempt_id = :attempt_id;
 
 -- assignments_of_node: attempts of a node that its agent has not named yet, with all it must know
 SELECT a.id, a.job_id, j.uuid, t.uuid, a.number, t.sequence, t.id & 4294967295, a.slot,
-    a.assigned_at, t.parameters, t.command, a.memory_kib, s.needs, y.log_bytes
+    a.assigned_at, t.parameters, t.command, a.memory_kib, s.needs, y.log_bytes, j.script_hash,
+    j.script_remark
 FROM attempt AS a
 JOIN task AS t ON t.id = a.task_id
 JOIN job AS j ON j.id = a.job_id

@@ -9,14 +9,15 @@ INSERT INTO job (
     uuid, owner_uuid, created_at, modified_at, modified_by_user_uuid, state, managed, priority, script,
     script_version, supplied_script_version, repository, script_parameters, script_parameters_digest,
     command, runtime_constraints, description, nondeterministic, components, submit_id, started_at,
-    finished_at, cancelled_at, cancelled_by_user_uuid, is_locked_by_uuid, output, log, tasks_summary
+    finished_at, cancelled_at, cancelled_by_user_uuid, is_locked_by_uuid, output, log, tasks_summary,
+    script_hash, script_remark
 )
 VALUES (
     :uuid, :owner_uuid, :now, :now, :owner_uuid, :state, :managed, :priority, :script,
     :script_version, :supplied_script_version, :repository, :script_parameters,
     :script_parameters_digest, :command, :runtime_constraints, :description, :nondeterministic,
     :components, :submit_id, :started_at, :finished_at, :cancelled_at, :cancelled_by_user_uuid,
-    :is_locked_by_uuid, :output, :log, :tasks_summary
+    :is_locked_by_uuid, :output, :log, :tasks_summary, :script_hash, :script_remark
 );
 
 -- job_update: what an owner may change
@@ -28,6 +29,10 @@ UPDATE job SET
     supplied_script_version = :supplied_script_version, command = :command,
     runtime_constraints = :runtime_constraints, modified_at = :now, modified_by_user_uuid = :user_uuid
 WHERE id = :job_id AND state = :state;
+
+-- job_packed: what the directory of a queued job's script holds by now
+UPDATE job SET script_hash = :script_hash, script_remark = :script_remark
+WHERE id = :job_id AND state = 'Queued';
 
 -- job_write: what its own manager may change of a foreign job besides (R7b)
 UPDATE job SET

@@ -21,6 +21,14 @@ UPDATE job SET logs_removed_at = :now, has_logs = 0 WHERE id = :job_id AND state
 -- logs_of_jobs: of these names, which are those of jobs, and until when their logs were removed
 SELECT w.value, j.logs_removed_at FROM json_each(:uuids) AS w JOIN job AS j ON j.uuid = w.value;
 
+-- packs_of_jobs: of these hashes, which are those of jobs, and whether some of these are not over
+SELECT j.script_hash, max(CASE WHEN j.state IN ('Queued', 'Running') THEN 1 ELSE 0 END)
+FROM json_each(:uuids) AS w JOIN job AS j ON j.script_hash = w.value
+GROUP BY j.script_hash;
+
+-- directories_of_pack: where jobs have the scripts of this hash
+SELECT DISTINCT script_version FROM job WHERE script_hash = :hash LIMIT :limit;
+
 -- tokens_over: how many tokens were revoked or ended before a time
 SELECT count(*) FROM token INDEXED BY token_over
 WHERE (revoked_at IS NOT NULL OR expires_at IS NOT NULL)
