@@ -145,6 +145,33 @@ def test_the_node_of_the_server_starts_scripts_where_they_are(start: Start, scri
         assert fetches(api) == 1
 
 
+def test_a_queued_job_is_given_another_script(
+    served: Served, scripts: Path, tmp_path: Path
+) -> None:
+    """Then another pack goes with it; other changes leave it alone, and a rehearsal makes none."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "swarm.py").write_text(SWARM)
+    (other / "swarm.py").chmod(0o755)
+    with served.api() as api:
+        rehearsed = api.http.post("/jobs", params={"dry_run": "true"}, json=body(scripts, 1)).json()
+        assert rehearsed["script_hash"] is None
+        assert list((served.state / "scripts").iterdir()) == []
+        made = api.post("/jobs", body(scripts, 1))
+        first = made["script_hash"]
+
+        def change(**given: str) -> str:
+            answer = api.http.patch(f"/jobs/{made['uuid']}", json=given)
+            assert answer.status_code == 200, answer.text
+            found: str = answer.json()["script_hash"]
+            return found
+
+        assert change(description="x", script_version=str(scripts)) == first
+        assert change(script_version=str(other)) not in (None, first)
+        assert change(script_version=str(tmp_path / "none")) is None
+        assert change(script_version=str(scripts)) == first
+
+
 def test_packs_are_kept_removed_saved_and_checked(
     start: Start, served: Served, scripts: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,8 @@ An agent makes three kinds of call, each a POST with a MessagePack body and the 
   something ended, the agent sends the next one beside it at once;
 - ``/agent/v1/logs`` (`LogChunks` → `LogStored`), when an attempt has output.
 
+Beside these it fetches the directories of scripts (`packs`).
+
 Sizes are in KiB where the name says so, durations in seconds. No message carries an absolute time:
 the clocks of server and agent need not agree.
 """
