@@ -52,7 +52,7 @@ class Creation:
 
     def finish(self, arrival: Arrival) -> BulkCreated:
         made: BulkCreated = self._call(arrivals.finish, arrival, self.key)
-        self.service.run(arrivals.leave, arrival)
+        self.service.run(arrivals.leave, arrival.id)
         return made
 
     def whole(self) -> BulkCreated:
@@ -132,7 +132,7 @@ def test_what_is_given_up_is_swept(service: LocalService, create: Creation, how:
     service.tick()
     assert create.count(TASKS) == 7, "as long as it goes on it is left alone"
     if how == "left":
-        service.run(arrivals.leave, arrival)
+        service.run(arrivals.leave, arrival.id)
     else:
         service.pass_seconds(SILENT_SECONDS + 1, create.agent)
     for _ in range(4):

@@ -38,7 +38,7 @@ async def create_in_slices(
         )
     finally:
         # Also when the client has gone away; nothing is left to give up when all went well.
-        edge.submit(lambda ctx: arrivals.leave(ctx, arrival))
+        edge.submit(lambda ctx: arrivals.leave(ctx, arrival.id))
 
 
 async def _add_all(edge: Edge, request: Request, arrival: Arrival, items: Items) -> None:

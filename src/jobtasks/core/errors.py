@@ -11,6 +11,7 @@
     │   ├── TooLarge                413  past a limit of R40
     │   ├── UnknownEncoding         415  a body in a form that is not understood
     │   ├── Invalid                 422  a value or a change that the rules refuse
+    │   │   └── Conflict            422  what is there, or goes on, is in its way
     │   ├── TooSlow                 408  the request did not arrive in time (transient)
     │   └── HeadTooLarge            431  address and headers are past a limit of R40
     ├── TooManyRequests             429  repeat later (transient, R40)
@@ -103,6 +104,13 @@ class UnknownEncoding(RequestError):
 
 class Invalid(RequestError):
     """The request breaks a rule."""
+
+
+class Conflict(Invalid):
+    """What is there already, or goes on, is in the way of this request."""
+
+    # Not 409: clients of Arvados repeat that by themselves.
+    code = "conflict"
 
 
 class TooSlow(RequestError):

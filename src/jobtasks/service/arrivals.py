@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from jobtasks.core.errors import Unavailable
 from jobtasks.core.states import BatchState
-from jobtasks.service import creation, events, shapes
+from jobtasks.service import creation, events, retention, shapes
 from jobtasks.service.context import MICROSECONDS, Caller, Context
 from jobtasks.service.creation import Batch, Batches, BulkCreated, Creator, NewTask, Origin
 from jobtasks.service.idempotency import Key, Name, once, recalled
@@ -65,8 +65,7 @@ def add(ctx: Context, caller: Caller, arrival: Arrival, tasks: list[NewTask]) ->
     Raises:
         Unavailable: the arrival was given up.
     """
-    if not ctx.tx.run("arrival_hear", arrival_id=arrival.id, now=ctx.now):
-        raise _given_up()
+    hear(ctx, arrival.id)
     arrival.uuids += creation.add_rows(
         ctx,
         arrival.job.id,
@@ -95,16 +94,42 @@ def finish(ctx: Context, caller: Caller, arrival: Arrival, key: Name | None) -> 
     )
 
 
-def leave(ctx: Context, arrival: Arrival) -> None:
+def hear(ctx: Context, arrival_id: int) -> None:
+    """Note that an arrival goes on.
+
+    Raises:
+        Unavailable: it was given up.
+    """
+    if not ctx.tx.run("arrival_hear", arrival_id=arrival_id, now=ctx.now):
+        raise given_up()
+
+
+def is_there(ctx: Context, arrival_id: int) -> bool:
+    """Return whether an arrival goes on, as far as is known."""
+    return ctx.tx.value("arrival_heard", arrival_id=arrival_id) is not None
+
+
+def leave(ctx: Context, arrival_id: int) -> None:
     """Give an arrival up, unless all of it is there: its rows are swept."""
-    if ctx.tx.run("arrival_delete", arrival_id=arrival.id):
+    job_id = ctx.tx.value("arrival_of_job", arrival_id=arrival_id)
+    if ctx.tx.run("arrival_delete", arrival_id=arrival_id):
+        if job_id is not None:
+            _forget_job(ctx, int(job_id))
         ctx.wake.add("manager")
 
 
 def forget(ctx: Context) -> None:
     """Give up arrivals that nobody goes on with."""
     before = ctx.now - round(SILENT_SECONDS * MICROSECONDS)
-    ctx.tx.run("arrivals_forget", before=before)
+    for job_id in ctx.tx.all(lambda of_job: of_job, "arrivals_forget", before=before):
+        if job_id is not None:
+            _forget_job(ctx, int(job_id))
+
+
+def _forget_job(ctx: Context, job_id: int) -> None:
+    """Forget what belongs to a job that did not come whole, but for rows, which are swept."""
+    for query in retention.COUNTERS:
+        ctx.tx.run(query, job_id=job_id)
 
 
 def _arrive(ctx: Context, caller: Caller, arrival: Arrival) -> BulkCreated:
@@ -112,7 +137,7 @@ def _arrive(ctx: Context, caller: Caller, arrival: Arrival) -> BulkCreated:
     creation.check_count(ctx, job, arrival.count)
     creation.count_children(ctx, caller, arrival.count)
     if not ctx.tx.run("arrival_delete", arrival_id=arrival.id):
-        raise _given_up()
+        raise given_up()
     for batch in arrival.batches.values():
         changed = ctx.tx.run(
             "batch_arrive", batch_id=batch.id, arrival_id=arrival.id, count=batch.count
@@ -134,7 +159,6 @@ def _batch(
     return Batch(batch_id, head)
 
 
-def _given_up() -> Unavailable:
-    return Unavailable(
-        f"Nothing of this create came for {SILENT_SECONDS:g} s, so it was given up; repeat it."
-    )
+def given_up() -> Unavailable:
+    """Return what is said when a slice comes too late."""
+    return Unavailable(f"Nothing of it came for {SILENT_SECONDS:g} s: it was given up; repeat it.")

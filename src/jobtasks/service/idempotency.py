@@ -115,7 +115,37 @@ def recalled(ctx: Context, caller: Caller, key: Key, recall: Callable[[Any], T])
     return recall(json.loads(known.answer))
 
 
+def submit_hash(ctx: Context, owner_uuid: str, submit_id: str | None) -> str | None:
+    """Return the hash of what a user's ``submit_id`` was given with, in hexadecimal."""
+    if not submit_id:
+        return None
+    known = ctx.tx.one(Remembered, "idempotency_get", holder=_submitter(owner_uuid), key=submit_id)
+    return known.body_hash.hex() if known else None
+
+
+def take_submit_id(
+    ctx: Context, owner_uuid: str, submit_id: str, body_hash: str, job_uuid: str
+) -> bool:
+    """Have a user's ``submit_id`` mean a job that came from elsewhere; False: it means another."""
+    holder, answer = _submitter(owner_uuid), json.dumps(job_uuid)
+    known = ctx.tx.one(Remembered, "idempotency_get", holder=holder, key=submit_id)
+    if known is None:
+        ctx.tx.run(
+            "idempotency_put",
+            holder=holder,
+            key=submit_id,
+            body_hash=bytes.fromhex(body_hash),
+            answer=answer,
+            now=NEVER_SWEPT,
+        )
+    return known is None or known.answer == answer
+
+
+def _submitter(user_uuid: str) -> str:
+    return f"submit {user_uuid}"
+
+
 def _holder(caller: Caller, key: Key) -> str:
     if key.is_submit_id:
-        return f"submit {caller.user_uuid}"
+        return _submitter(caller.user_uuid)
     return f"attempt {caller.attempt_id}" if caller.attempt_id else f"user {caller.user_uuid}"

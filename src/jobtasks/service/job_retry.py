@@ -127,7 +127,7 @@ def _retry(
         family_retry.reset_family(ctx, job, chosen.name, constraints or {}, chosen.ram_factor)
     else:
         _reset_listed(ctx, job, chosen, constraints or {})
-    _recount(ctx, job.id)
+    recount(ctx, job.id)
     events.job_changed(ctx, job.id, uuid, job.state, JobState.QUEUED)
     ctx.wake.update({"manager", uuid})
     return access.visible_job(ctx, caller, uuid)
@@ -231,7 +231,7 @@ def _reset(
     )
 
 
-def _recount(ctx: Context, job_id: int) -> None:
-    """Recompute the job's counters from rows (R23); the start finds the frontier anew."""
+def recount(ctx: Context, job_id: int) -> None:
+    """Recompute a job's counters from rows (R23); the start finds the frontier anew."""
     for query in ("level_delete", "level_recount", "lane_delete", "lane_recount", "tally_reset"):
         ctx.tx.run(query, job_id=job_id)

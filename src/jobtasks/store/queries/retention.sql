@@ -18,8 +18,10 @@ ORDER BY coalesce(j.finished_at, j.cancelled_at, j.modified_at), j.id LIMIT :lim
 -- job_logs_gone: the logs of a job that is over are removed
 UPDATE job SET logs_removed_at = :now, has_logs = 0 WHERE id = :job_id AND state = :state;
 
--- logs_of_jobs: of these names, which are those of jobs, and until when their logs were removed
-SELECT w.value, j.logs_removed_at FROM json_each(:uuids) AS w JOIN job AS j ON j.uuid = w.value;
+-- logs_of_jobs: of these names, which are those of jobs, also of arriving ones, and until when their logs were removed
+SELECT w.value, j.logs_removed_at FROM json_each(:uuids) AS w JOIN job AS j ON j.uuid = w.value
+UNION ALL
+SELECT w.value, NULL FROM json_each(:uuids) AS w JOIN arrival AS r ON r.job_uuid = w.value;
 
 -- packs_of_jobs: of these hashes, which are those of jobs, and whether some of these are not over
 SELECT j.script_hash, max(CASE WHEN j.state IN ('Queued', 'Running') THEN 1 ELSE 0 END)
