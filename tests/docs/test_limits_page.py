@@ -9,11 +9,12 @@ import pytest
 from tests.docs.pages import ROOT
 
 from jobtasks.agent import environment, warm
-from jobtasks.core import filters, notifying, resources, scopes, timeline
+from jobtasks.core import filters, job_stream, notifying, resources, scopes, timeline
 from jobtasks.core.families import RAM_FACTOR_MAX
 from jobtasks.core.settings import Settings
 from jobtasks.protocol import messages
 from jobtasks.service import (
+    arrivals,
     cancelling,
     creation,
     families,
@@ -54,6 +55,8 @@ def test_every_limit_is_on_the_page() -> None:
         ("| 32 KiB,", environment.VALUE_BYTES_MAX / 1024),
         ("256 KiB | one parameter", environment.PARAMETERS_BYTES_MAX / 1024),
         ("| 10,000 jobs |", cancelling.CASCADE_MAX),
+        ("| 40 times", job_stream.line_bytes_max(1)),
+        ("| 60 s | without anything of an import", arrivals.SILENT_SECONDS),
         ("| 4 | [fork servers]", warm.SERVERS_MAX),
         ("| 120 s | a fork", warm.IMPORT_SECONDS_MAX),
         ("| 16 KiB | a warm", warm.ROOM_BYTES / 1024),

@@ -13,7 +13,9 @@ from jobtasks.api.boundary import AGENTS, Boundary, on_crash, on_no_route, on_re
 from jobtasks.api.discovery import Discovery
 from jobtasks.api.edge import Edge
 from jobtasks.api.events import Events
+from jobtasks.api.exporting import Exporting
 from jobtasks.api.health import Health
+from jobtasks.api.importing import Importing
 from jobtasks.api.job_files import JobFiles
 from jobtasks.api.job_tasks import JobTasks
 from jobtasks.api.jobs import Jobs
@@ -33,7 +35,9 @@ def routes_of(edge: Edge) -> list[Route]:
         *JobTasks(edge).routes(),
         *Agents(edge).routes(),
         *Scripts(edge).routes(),
+        *Importing(edge).routes(),
         *Jobs(edge).routes(),
+        *Exporting(edge).routes(),
         *JobFiles(edge).routes(),
         *Metrics(edge).routes(),
         *Users(edge).routes(),

@@ -36,6 +36,8 @@ SLASHES = re.compile("//+")
 AGENTS = "/agent/"
 RENEWING = ("/agent/v1/sync", "/agent/v1/join")
 """What no load puts off: leases live by it (R33)."""
+STREAMED = "/arvados/v1/jobs/import"
+"""Of what comes there, at any length, little is held at a time (api/importing.py)."""
 OPEN_TO_ALL_SITES = ("/arvados/", "/discovery/", "/openapi.json")
 """Where pages of other sites may read answers: tokens are given by hand here, never by a cookie."""
 CROSS_ORIGIN = [
@@ -144,6 +146,9 @@ class Boundary:
                 raise HeadTooLarge
             if scope["path"] in RENEWING:
                 await self._pass_on(scope, receive, send)
+                return
+            if scope["path"] == STREAMED:
+                await self._serve_others(scope, receive, send)
                 return
             with self._bodies.hold(scope, receive) as counted:
                 await self._serve_others(scope, counted, send)

@@ -8,7 +8,7 @@ import time
 from jobtasks.api.collecting import Collector
 from jobtasks.api.edge import Edge, now
 from jobtasks.core.errors import JobTasksError
-from jobtasks.service import log_space, retention
+from jobtasks.service import imports, log_space, retention
 
 SECONDS_MAX = 10.0
 """How long one look may take; the next goes on."""
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 async def keep_house(edge: Edge) -> None:
     """Look again and again until the hub closes; a look that fails is told and forgotten."""
     measured_at = float("-inf")
-    is_first = True
+    is_thorough = True
     with edge.hub.listen("housekeeping") as bell:
         while not edge.hub.closing:
             bell.clear()
@@ -30,8 +30,9 @@ async def keep_house(edge: Edge) -> None:
                     # Another server does it.
                     await bell.wait(edge.world.settings.housekeeping_seconds)
                     continue
-                there_is_more = await _collect(edge, thoroughly=is_first)
-                is_first = is_first and there_is_more
+                there_is_more = await _collect(edge, thoroughly=is_thorough)
+                # Files of jobs that arrive may come to belong to none.
+                is_thorough = (is_thorough and there_is_more) or await edge.look(imports.are_there)
                 if time.monotonic() - measured_at >= MEASURE_SECONDS:
                     measured_at = time.monotonic()
                     await measure(edge)

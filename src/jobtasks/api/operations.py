@@ -284,6 +284,19 @@ COLLECTED = schemas.flat(
     before=SIZES,
     after=SIZES,
 )
+IMPORTED = schemas.flat(
+    uuid=TEXT,
+    state=TEXT,
+    owner_uuid=TEXT,
+    owner={"enum": ["uuid", "email", "importer"]},
+    resumed={"type": "boolean"},
+    tasks=COUNT,
+    attempts=COUNT,
+    logs=COUNT,
+    logs_incomplete=COUNT,
+    left={"type": "array", "items": TEXT},
+)
+RESUME = query("resume", {"type": "boolean"}, "Whether to queue the job at once, as `retry` does.")
 LOG = (
     query("attempt", {"type": "integer", "minimum": 1}, "Its number; the newest one otherwise."),
     query("stream", {"enum": ["stdout", "stderr"]}, "One stream; both otherwise."),
@@ -364,6 +377,8 @@ SPECIAL: Mapping[str, Details] = {
         schemas.items(sequence=COUNT, todo=COUNT, running=COUNT, done=COUNT, failed=COUNT)
     ),
     f"GET {BASE}/jobs/{{uuid}}/explain": Details(REASONS),
+    f"GET {BASE}/jobs/{{uuid}}/export": Details(TEXT, BYTES),
+    f"POST {BASE}/jobs/import": Details(IMPORTED, parameters=(RESUME,), body={}, media_in=BYTES),
     f"PUT {BASE}/jobs/{{uuid}}/attachment": Details(
         {
             "type": "object",

@@ -8,6 +8,7 @@ import click
 
 from jobtasks.cli.client import Client
 from jobtasks.cli.durations import Duration, readable_bytes
+from jobtasks.cli.moving import export, import_
 from jobtasks.cli.options import format_option, state_option
 from jobtasks.cli.output import print_record
 from jobtasks.cli.safekeeping import backup, check, restore
@@ -29,7 +30,7 @@ def command() -> None:
     """Look after a server; for administrators."""
 
 
-for each in (backup, restore, check):
+for each in (backup, restore, check, export, import_):
     command.add_command(each)
 
 

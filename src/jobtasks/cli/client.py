@@ -147,6 +147,19 @@ class Client:
 
         return self._repeated(send)
 
+    def send(self, path: str, pieces: Iterator[bytes], **query: Any) -> Any:
+        """POST bytes as they come; the answer's JSON value. They come once: nothing is repeated."""
+        arguments = self._arguments(query, None)
+        del arguments["json"]
+        try:
+            answer = self._http.post(self._url(path), **arguments, content=pieces)
+        except httpx.TransportError as error:
+            if NOT_TRUSTED in str(error):
+                raise distrust(self._address.url) from error
+            raise _away(self._address, error) from error
+        _check(answer)
+        return answer.json()
+
     def _json(
         self,
         method: str,

@@ -31,7 +31,7 @@ COMMANDS = {
     "token": "Make, list and revoke what lets people and programs in.",
     "serve": "Run the server.",
     "agent": "Run tasks of a server on this machine.",
-    "admin": "Look after a server: remove what is old; back up, restore, check.",
+    "admin": "Look after a server: remove what is old; back up, check; move jobs.",
     "doctor": "Look whether all is well, and say what to do.",
     "completion": "Print what lets a shell complete these commands.",
 }
