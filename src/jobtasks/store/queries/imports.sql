@@ -108,7 +108,8 @@ INSERT INTO job (
     script_parameters, script_parameters_digest, command, runtime_constraints, started_at, finished_at,
     cancelled_at, cancelled_by_user_uuid, cancelled_by_client_uuid, is_locked_by_uuid, output,
     output_truncated, log, description, nondeterministic, components, arvados_sdk_version,
-    docker_image_locator, seeded, logs_removed_at, tasks_summary
+    docker_image_locator, seeded, logs_removed_at, tasks_summary,
+    script_hash
 )
 VALUES (
     :job_id, :uuid, :owner_uuid, :created_at, :modified_at, :modified_by_user_uuid,
@@ -117,7 +118,7 @@ VALUES (
     :runtime_constraints, :started_at, :finished_at, :cancelled_at, :cancelled_by_user_uuid,
     :cancelled_by_client_uuid, :is_locked_by_uuid, :output, :output_truncated, :log, :description,
     :nondeterministic, :components, :arvados_sdk_version, :docker_image_locator, :seeded,
-    :logs_removed_at, :tasks_summary
+    :logs_removed_at, :tasks_summary, :script_hash
 );
 
 -- import_batches: all tasks of a job that arrived are there
