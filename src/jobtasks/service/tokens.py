@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from functools import lru_cache
 from typing import NamedTuple
 
 from jobtasks.core import scopes
@@ -71,10 +72,15 @@ def identify(ctx: Context, token: str | None, call: str | None = None) -> Caller
         raise NotLoggedIn
     if row.expires_at is not None and row.expires_at <= ctx.now:
         raise NotLoggedIn
-    known = Token(row.uuid, tuple(json.loads(row.scopes)), row.expires_at, row.last_used_at)
+    known = Token(row.uuid, _scopes(row.scopes), row.expires_at, row.last_used_at)
     if call is not None:
         _check_call(row, known, call)
     return Caller(row.role, row.user_uuid, token=known)
+
+
+@lru_cache(maxsize=1024)
+def _scopes(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def _check_call(row: TokenRow, token: Token, call: str) -> None:

@@ -52,11 +52,11 @@ SELECT id FROM attempt WHERE job_id = :job_id AND state < 3 AND state < 2;
 SELECT a.id, a.task_id, a.job_id, a.number, a.node_id, a.agent_id, a.state, a.shape_id, a.memory_kib,
     a.children, a.stop, a.canary, t.uuid, t.sequence, t.progress, t.success, t.command, t.spent, j.uuid,
     j.script, j.runtime_constraints, s.needs
-FROM attempt AS a
+FROM json_each(:attempt_ids) AS w
+JOIN attempt AS a ON a.id = w.value
 JOIN task AS t ON t.id = a.task_id
 JOIN job AS j ON j.id = a.job_id
-JOIN shape AS s ON s.id = a.shape_id
-WHERE a.id IN (SELECT value FROM json_each(:attempt_ids));
+JOIN shape AS s ON s.id = a.shape_id;
 
 -- attempt_running: the agent names it for the first time
 UPDATE attempt SET state = 1, started_at = :now, missing_since = NULL WHERE id = :attempt_id AND state = 0;
