@@ -157,8 +157,10 @@ def test_lists_show_an_attempt_its_own_job_only(
 def everything(service: LocalService) -> list[Any]:
     """Return every row of every table."""
     scripts = "".join(script for _, script in load_migrations())
-    names = sorted(set(re.findall(r"^CREATE TABLE (\w+)", scripts, re.MULTILINE)))
-    return [sorted(service.rows(f"SELECT * FROM {name}"), key=repr) for name in names]
+    names = set[str]()
+    for what, name in re.findall(r"^(CREATE|DROP) TABLE (\w+)", scripts, re.MULTILINE):
+        (names.add if what == "CREATE" else names.discard)(name)
+    return [sorted(service.rows(f"SELECT * FROM {name}"), key=repr) for name in sorted(names)]
 
 
 def by_end(service: LocalService, agent: SimulatedAgent, attempt: Assignment) -> None:

@@ -1,5 +1,8 @@
 -- The same is checked of each written row, cheaper: for a list of more than two SQLite makes a table anew, each time.
 
+-- Other connections read the schema again when its version has grown.
+CREATE TABLE grown (id INTEGER);
+DROP TABLE grown;
 PRAGMA writable_schema = ON;
 
 UPDATE sqlite_schema SET sql = replace(
@@ -12,7 +15,4 @@ UPDATE sqlite_schema SET sql = replace(
 )
 WHERE type = 'table' AND name IN ('task', 'attempt', 'batch', 'seat', 'job');
 
--- Other connections read the schema again when its version has grown.
-CREATE TABLE grown (id INTEGER);
-DROP TABLE grown;
 PRAGMA writable_schema = RESET;
