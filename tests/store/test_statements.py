@@ -55,6 +55,20 @@ def test_no_statement_reads_a_whole_table(connection: sqlite3.Connection, name: 
     assert bool(scanned) == (name in WHOLE), steps
 
 
+PER_TASK = ["task_start", "attempt_add", "attempt_running", "task_finish", "attempt_end"]
+"""Executed for each task that starts or ends."""
+
+
+@pytest.mark.parametrize("name", PER_TASK)
+def test_a_write_of_one_row_makes_no_table(connection: sqlite3.Connection, name: str) -> None:
+    """As a CHECK with more than two values in a list does, for each row."""
+    sql = STATEMENTS[name].sql
+    values = dict.fromkeys(re.findall(r"(?<!:):(\w+)", sql), 1)
+    steps = [row[1] for row in connection.execute("EXPLAIN " + sql, values)]
+    assert "OpenWrite" in steps
+    assert "OpenEphemeral" not in steps
+
+
 def is_whole_table(connection: sqlite3.Connection, sql: str, step: str) -> bool:
     """Return whether a step of a plan reads a large table from end to end."""
     match = re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", step)
