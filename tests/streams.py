@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from jobtasks.core.job_stream import (
     AttemptLine,
     EndLine,
     FamilyLine,
+    JobLine,
     Line,
     Splitter,
     Tail,
@@ -50,6 +53,23 @@ def whole(lines: Iterable[Line]) -> bytes:
 def parts(data: bytes) -> list[Line | bytes]:
     """Return what a stream has before its end."""
     return [item for item in Splitter(LINE_BYTES_MAX).feed(data) if not isinstance(item, EndLine)]
+
+
+def with_files(items: Iterable[Line | bytes]) -> bytes:
+    """Return lines, and files in one piece each, as a stream with its end."""
+    tail, data = Tail(), b""
+    for item in items:
+        piece = item + b"\n" if isinstance(item, bytes) else encoded(item)
+        if not isinstance(item, bytes):
+            tail.count(item)
+        tail.add(piece)
+        data += piece
+    return data + encoded(tail.end())
+
+
+def changed(line: JobLine, **attributes: Any) -> JobLine:
+    """Return a job's record with other attributes."""
+    return msgspec.structs.replace(line, attributes={**line.attributes, **attributes})
 
 
 def stream_of(service: LocalService, uuid: str) -> bytes:

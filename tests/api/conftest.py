@@ -59,8 +59,15 @@ def plain_client(url: str, headers: dict[str, str]) -> httpx.Client:
 class LiveServer:
     """The server's parts, run as the process runs them, in a thread."""
 
-    def __init__(self, directory: Path, settings: Settings, pages: Pages = lambda edge: ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Settings,
+        pages: Pages = lambda edge: (),
+        pack_dir: Path | None = None,
+    ) -> None:
         self.pages = pages
+        self.pack_dir = pack_dir
         self.log_dir = directory / "logs"
         self.log_dir.mkdir(exist_ok=True)
         self.store = store_for(directory)
@@ -85,6 +92,7 @@ class LiveServer:
             b"key",
             lambda: 0.5,
             self.log_dir,
+            self.pack_dir,
         )
         self.edge = Edge(self.store, world, Hub(self._loop))
         await self.edge.commit(lambda ctx: setup.prepare(ctx, ADMIN, AGENT))

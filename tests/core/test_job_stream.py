@@ -9,9 +9,11 @@ from jobtasks.core import moving
 from jobtasks.core.errors import Conflict, Invalid, RequestError, TooLarge
 from jobtasks.core.job_stream import (
     AttachmentLine,
+    EndLine,
     JobLine,
     Line,
     Owner,
+    PackLine,
     Splitter,
     Tail,
     TaskLine,
@@ -45,7 +47,7 @@ def task(number: int) -> TaskLine:
 def stream() -> bytes:
     """Return a stream with a file and two tasks."""
     tail, data = Tail(), b""
-    lines: list[Line] = [JOB, AttachmentLine(file_bytes=len(FILE)), task(0), task(1)]
+    lines: list[Line] = [JOB, PackLine(), AttachmentLine(file_bytes=len(FILE)), task(0), task(1)]
     for line in lines:
         tail.count(line)
         piece = encoded(line) + (FILE + b"\n" if isinstance(line, AttachmentLine) else b"")
@@ -68,11 +70,13 @@ def test_pieces_of_any_size() -> None:
     """The records and the file are the same."""
     data = stream()
     whole = read(data)
-    assert [whole[0], *whole[3:5]] == [JOB, task(0), task(1)]
+    assert [*whole[:2], *whole[4:6]] == [JOB, PackLine(), task(0), task(1)]
+    end = whole[-1]
+    assert isinstance(end, EndLine) and (end.packs, end.packs_missing) == (0, 1)
     for size in (1, 2, 7, 100):
         found = read(data, size)
         assert b"".join(item for item in found if isinstance(item, bytes)) == FILE
-        assert [item for item in found if not isinstance(item, bytes)] == [*whole[:2], *whole[3:]]
+        assert [item for item in found if not isinstance(item, bytes)] == [*whole[:3], *whole[4:]]
 
 
 def test_no_cut_and_no_flip_goes_unnoticed() -> None:

@@ -16,9 +16,17 @@ from starlette.routing import Route
 
 from jobtasks.api.collection import BASE
 from jobtasks.api.edge import Edge
+from jobtasks.api.packing import is_kept
 from jobtasks.core import job_stream
 from jobtasks.core.errors import JobTasksError, NotFound, Unavailable
-from jobtasks.core.job_stream import AttachmentLine, AttemptLine, Line, ProblemLine, Tail
+from jobtasks.core.job_stream import (
+    AttachmentLine,
+    AttemptLine,
+    Line,
+    PackLine,
+    ProblemLine,
+    Tail,
+)
 from jobtasks.service import attachments, exports, logs
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.exports import Departure
@@ -66,6 +74,11 @@ class Exporting:
         self, request: Request, departure: Departure, sent: _Sent
     ) -> AsyncIterator[bytes]:
         yield sent.lines([departure.line])
+        if pack := departure.job.script_hash:
+            is_there = await is_kept(self._edge, pack)
+            path = self._edge.packs.path_of(pack) if is_there else None
+            async for piece in self._in_thread(sent.pack(path)):
+                yield piece
         async for piece in self._in_thread(sent.attachment()):
             yield piece
         if departure.families:
@@ -120,6 +133,13 @@ class _Sent:
     def _told(self, data: bytes) -> bytes:
         self.tail.add(data)
         return data
+
+    def pack(self, path: Path | None) -> Iterator[bytes]:
+        """Yield the directory of the job's script; None: it is not there any more."""
+        size = path.stat().st_size if path is not None and path.exists() else 0
+        yield self.lines([PackLine(file_bytes=size)])
+        if path is not None and size:
+            yield from self._file(path, size)
 
     def attachment(self) -> Iterator[bytes]:
         """Yield the job's attachment, if it has one."""

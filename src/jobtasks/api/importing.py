@@ -19,6 +19,7 @@ from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE
 from jobtasks.api.edge import Edge, is_rehearsal, require_token
 from jobtasks.api.forms import FORM
+from jobtasks.api.packing import pack_of_imported
 from jobtasks.core import job_stream
 from jobtasks.core.errors import Invalid
 from jobtasks.core.job_stream import (
@@ -28,6 +29,7 @@ from jobtasks.core.job_stream import (
     FamilyLine,
     JobLine,
     Line,
+    PackLine,
     Splitter,
     TaskLine,
 )
@@ -135,15 +137,19 @@ class Receiver:
                     self._files.write(item)
             elif self._arriving is not None:
                 self._begin_file(item)
-                if not isinstance(item, EndLine | AttachmentLine):
+                if not isinstance(item, EndLine | AttachmentLine | PackLine):
                     self._slice.append(item)
         return None
 
     def _begin_file(self, line: Line) -> None:
         """Take the file that follows a record, if one does; an attachment may be empty."""
-        if self._files is None:
+        if self._files is None or self._arriving is None:
             return
-        if isinstance(line, AttachmentLine) or (isinstance(line, AttemptLine) and line.file_bytes):
+        if isinstance(line, PackLine) and line.file_bytes:
+            self._files.begin_pack(line, self._arriving.columns["script_hash"])
+        elif isinstance(line, AttachmentLine) or (
+            isinstance(line, AttemptLine) and line.file_bytes
+        ):
             self._files.begin(line)
 
     async def _begin(self, line: JobLine) -> None:
@@ -154,7 +160,9 @@ class Receiver:
         )
         self._arriving = arriving
         if arriving is not None and not self._is_rehearsal:
-            self._files = ImportedFiles(self._edge.world.log_dir, line.uuid, self._settings)
+            self._files = ImportedFiles(
+                self._edge.world.log_dir, line.uuid, self._settings, self._edge.packs
+            )
             # What a crash left of an earlier import.
             await self._edge.in_thread(self._files.remove)
 
@@ -173,6 +181,8 @@ class Receiver:
             await self._edge.write(
                 self._request, lambda ctx, caller: importing.hear(ctx, caller, arriving)
             )
+        if self._files is not None:
+            await self._edge.in_thread(self._files.hear)
         self._heard_at = time.monotonic()
 
     async def _write_alike(self, arriving: Import, kind: type, lines: list[Any]) -> None:
@@ -203,23 +213,42 @@ class Receiver:
                 lambda ctx, caller: imports.imported_before(ctx, caller, uuid, end),
             )
         if self._is_rehearsal:
+            await self._look_for_scripts(arriving, end)
             return Imported(arriving.job, imports.facts_of(arriving, end, []))
         assert self._files is not None
         await self._edge.in_thread(self._files.keep)
         await self._edge.read(
             self._request, lambda ctx, caller: imports.check_whole(ctx, caller, arriving)
         )
+        await self._look_for_scripts(arriving, end)
         imported = await self._edge.write(
             self._request, lambda ctx, caller: imports.finish(ctx, caller, arriving, end)
         )
         self._is_over = True
         return imported
 
+    async def _look_for_scripts(self, arriving: Import, end: EndLine) -> None:
+        """Find out whether nodes can be sent the very scripts that the job was made with.
+
+        Where they cannot, a job that is queued at once goes by what its directory holds here, as
+        in any retry.
+        """
+        pack = arriving.columns["script_hash"]
+        is_coming = self._is_rehearsal and end.packs > 0
+        is_here = is_coming or (
+            bool(pack) and await self._edge.in_thread(self._edge.packs.keep, pack)
+        )
+        if pack:
+            arriving.scripts = ("came" if end.packs else "here") if is_here else "missing"
+        if arriving.resumes and not is_here:
+            arriving.pack = await pack_of_imported(self._edge, self._request, arriving.columns)
+
     async def close(self) -> None:
         """Leave nothing behind of what did not come whole; nor when the client has gone away."""
         arriving, files = self._arriving, self._files
         if self._is_over or arriving is None or files is None:
             return
+        await self._edge.in_thread(files.let_go)
         # As long as the import is on record no other of this job begins, which would have files.
         if await self._edge.look(lambda ctx: arrivals.is_there(ctx, arriving.arrival_id)):
             await self._edge.in_thread(files.remove)

@@ -294,6 +294,7 @@ IMPORTED = schemas.flat(
     attempts=COUNT,
     logs=COUNT,
     logs_incomplete=COUNT,
+    scripts={"enum": ["came", "here", "missing", None]},
     left={"type": "array", "items": TEXT},
 )
 RESUME = query("resume", {"type": "boolean"}, "Whether to queue the job at once, as `retry` does.")

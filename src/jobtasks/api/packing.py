@@ -11,7 +11,7 @@ from starlette.requests import Request
 from jobtasks.api.edge import Edge, is_rehearsal
 from jobtasks.core.packs import NO_SCRIPT, Pack, after_retry
 from jobtasks.core.states import JobState
-from jobtasks.service import jobs
+from jobtasks.service import jobs, retention
 from jobtasks.store.records import JobRecord
 
 
@@ -41,6 +41,19 @@ async def pack_of_retried(edge: Edge, request: Request, uuid: str) -> Pack | Non
     earlier = Pack(job.script_hash, None)
     is_kept = bool(job.script_hash) and await edge.in_thread(edge.packs.keep, job.script_hash)
     return after_retry(found, earlier, is_kept)
+
+
+async def pack_of_imported(edge: Edge, request: Request, columns: Mapping[str, Any]) -> Pack:
+    """Return the pack of a job that is queued as it comes, and whose own did not come."""
+    return await _pack(edge, request, columns.get("script"), columns.get("script_version"))
+
+
+async def is_kept(edge: Edge, pack: str) -> bool:
+    """Return whether a pack is there, if need be made anew of a directory that is as it was."""
+    if await edge.in_thread(edge.packs.keep, pack):
+        return True
+    directories = await edge.look(partial(retention.directories_of_pack, pack=pack))
+    return await edge.in_thread(edge.packs.again, pack, directories)
 
 
 async def _pack(edge: Edge, request: Request, script: Any, directory: Any) -> Pack:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from jobtasks.api.edge import Edge
+from jobtasks.api.packing import is_kept
 from jobtasks.core.errors import NotFound, Unavailable
 from jobtasks.protocol.packs import ADDRESS, is_hash
-from jobtasks.service import access, packs, retention
+from jobtasks.service import access, packs
 
 BYTES = "application/octet-stream"
 GONE = "The server does not have the directory of this script any more."
@@ -31,10 +30,8 @@ class Scripts:
         """Answer with a pack; one that is gone is made anew, if its directory is as it was."""
         self.edge.glance(request, lambda ctx, caller: access.require_agent(caller))
         pack = request.path_params["hash"]
-        if not is_hash(pack):
+        if not is_hash(pack) or not await is_kept(self.edge, pack):
             raise NotFound(GONE)
-        if not await self.edge.in_thread(self.edge.packs.keep, pack):
-            await self._make_again(pack)
         path = self.edge.packs.path_of(pack)
         try:
             size = (await self.edge.in_thread(path.stat)).st_size
@@ -42,8 +39,3 @@ class Scripts:
             raise Unavailable(f"The scripts cannot be read: {error.strerror}") from None
         headers = {"Content-Length": str(size)}
         return StreamingResponse(packs.read(path), 200, headers, media_type=BYTES)
-
-    async def _make_again(self, pack: str) -> None:
-        directories = await self.edge.look(partial(retention.directories_of_pack, pack=pack))
-        if not await self.edge.in_thread(self.edge.packs.again, pack, directories):
-            raise NotFound(GONE)

@@ -68,6 +68,8 @@ def export(job: str, output: Path | None, cancel: bool, state: StateDirectory) -
     say(f"exported {uuid}{where}: {_counted(end.tasks, end.attempts, end.logs)}")
     if end.logs_incomplete:
         say(f"the logs of {end.logs_incomplete} attempts are not whole on this server")
+    if end.packs_missing:
+        say("the directory of its script is not on this server any more: it stays behind")
 
 
 def _cancel(client: Client, uuid: str) -> None:
@@ -192,6 +194,8 @@ def _tell(answer: dict[str, Any]) -> None:
         say("its submit_id means another job here: it has none any more")
     if answer["logs_incomplete"]:
         say(f"the logs of {answer['logs_incomplete']} attempts did not come whole")
+    if answer.get("scripts") == "missing":
+        say("the directory of its script did not come: what runs is what has its path here")
 
 
 def _counted(tasks: int, attempts: int, logs: int) -> str:

@@ -1,8 +1,9 @@
 """A job on its way to another server: one stream, whose lines are records (docs/how-to/moving.md).
 
 A line is a JSON object; `record` says what it is. They come in this order: one `job`, at most one
-`attachment`, each `family`, each `task` by qsequence, each `attempt` in the order in which they
-began, one `end`. After a line that says how many, so many bytes of a file follow, and a newline.
+`pack`, at most one `attachment`, each `family`, each `task` by qsequence, each `attempt` in the
+order in which they began, one `end`. After a line that says how many, so many bytes of a file
+follow, and a newline.
 The last line has the SHA-256 of all bytes before it: a stream that was cut or changed is known.
 
 Times are Unix microseconds. Nothing names a row of a database: a task is its qsequence, an attempt
@@ -88,6 +89,15 @@ class JobLine(_Record, kw_only=True, tag="job"):
     """The columns of the job that are carried (core/moving.py)."""
     submit_hash: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")] | None = None
     """What its `submit_id` was given with, in hexadecimal."""
+
+
+class PackLine(_Record, kw_only=True, tag="pack"):
+    """The directory of the job's script follows, as nodes fetch it (protocol/packs.py).
+
+    Its SHA-256 is the job's `script_hash`. No bytes: who wrote the stream did not have it any more.
+    """
+
+    file_bytes: Count = 0
 
 
 class AttachmentLine(_Record, kw_only=True, tag="attachment"):
@@ -211,6 +221,8 @@ class EndLine(_Record, kw_only=True, tag="end"):
     logs: Count
     logs_incomplete: Count = 0
     """Attempts whose log had not come to the server whole, or was removed."""
+    packs: Count = 0
+    packs_missing: Count = 0
     sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 
@@ -220,7 +232,8 @@ class ProblemLine(_Record, kw_only=True, tag="problem"):
     message: Words
 
 
-Line = JobLine | AttachmentLine | FamilyLine | TaskLine | AttemptLine | EndLine | ProblemLine
+Record = JobLine | PackLine | AttachmentLine | FamilyLine | TaskLine | AttemptLine
+Line = Record | EndLine | ProblemLine
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _encode = msgspec.json.Encoder().encode
 
@@ -236,6 +249,7 @@ class Tail:
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self.tasks = self.attempts = self.logs = self.logs_incomplete = 0
+        self.packs = self.packs_missing = 0
 
     def add(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes."""
@@ -248,6 +262,9 @@ class Tail:
         elif isinstance(line, AttemptLine):
             self.attempts += 1
             self.logs += line.file_bytes > 0
+        elif isinstance(line, PackLine):
+            self.packs += line.file_bytes > 0
+            self.packs_missing += not line.file_bytes
 
     def end(self) -> EndLine:
         """Return the last line."""
@@ -256,6 +273,8 @@ class Tail:
             attempts=self.attempts,
             logs=self.logs,
             logs_incomplete=self.logs_incomplete,
+            packs=self.packs,
+            packs_missing=self.packs_missing,
             sha256=self._digest.hexdigest(),
         )
 

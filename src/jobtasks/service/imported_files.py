@@ -11,21 +11,38 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobtasks.core.errors import TooLarge, Unavailable
-from jobtasks.core.job_stream import AttachmentLine, AttemptLine
+from jobtasks.core.errors import Invalid, TooLarge, Unavailable
+from jobtasks.core.job_stream import AttachmentLine, AttemptLine, PackLine
 from jobtasks.core.settings import Settings
 from jobtasks.service import attachments, logs
+from jobtasks.service.imported_pack import ImportedPack
+from jobtasks.service.packs import Packs
 
 
 class ImportedFiles:
     """What was written of an import's files."""
 
-    def __init__(self, log_dir: Path, job_uuid: str, settings: Settings) -> None:
+    def __init__(self, log_dir: Path, job_uuid: str, settings: Settings, packs: Packs) -> None:
         self._log_dir = log_dir
         self._job_uuid = job_uuid
         self._settings = settings
+        self._packs = packs
+        self._pack: ImportedPack | None = None
         self._file: int | None = None
         self._log_bytes = 0
+
+    def begin_pack(self, line: PackLine, pack: str | None) -> None:
+        """Take the directory of the script of a job with this `script_hash`.
+
+        Raises:
+            Invalid: it has none, or two.
+            TooLarge: it is larger than such a file may be (R40).
+            Unavailable: the disk does not take it.
+        """
+        if pack is None or self._pack is not None:
+            raise Invalid("The stream has scripts that the job does not have.")
+        self.end()
+        self._pack = ImportedPack(self._packs, pack, line.file_bytes)
 
     def begin(self, line: AttachmentLine | AttemptLine) -> None:
         """Take the file that follows a record, in place of any that lies there.
@@ -53,7 +70,10 @@ class ImportedFiles:
 
     def write(self, data: bytes) -> None:
         """Take the next bytes of the file."""
-        assert self._file is not None, "bytes follow the record of their file"
+        if self._file is None:
+            assert self._pack is not None, "bytes follow the record of their file"
+            self._pack.write(data)
+            return
         view = memoryview(data)
         with _room_needed():
             while view:
@@ -69,9 +89,16 @@ class ImportedFiles:
             finally:
                 os.close(file)
 
+    def hear(self) -> None:
+        """Have what came so far be kept until the rest has come."""
+        if self._pack is not None:
+            self._pack.hear()
+
     def keep(self) -> None:
         """Have all of them on disk under their names."""
         self.end()
+        if self._pack is not None:
+            self._pack.keep()
         with contextlib.suppress(FileNotFoundError), _room_needed():
             directory = os.open(self._log_dir / self._job_uuid, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -79,11 +106,17 @@ class ImportedFiles:
             finally:
                 os.close(directory)
 
-    def remove(self) -> None:
-        """Remove them: nothing of the job is kept."""
+    def let_go(self) -> None:
+        """Have no file open; what has the job's name may be another import's by now."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        if self._pack is not None:
+            self._pack.remove()
+
+    def remove(self) -> None:
+        """Remove them: nothing of the job is kept."""
+        self.let_go()
         logs.remove_job_logs(self._log_dir, self._job_uuid)
 
 

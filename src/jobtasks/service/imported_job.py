@@ -9,6 +9,7 @@ from jobtasks.core.errors import Invalid
 from jobtasks.core.identifiers import is_uuid
 from jobtasks.core.job_stream import TIME_MAX, TIME_MIN, JobLine, Owner
 from jobtasks.core.resources import INTEGER_MAX, INTEGER_MIN, Kind, coerce
+from jobtasks.protocol.packs import is_hash
 from jobtasks.service import creation
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.job_values import JOBS, checked
@@ -88,6 +89,8 @@ def _text(ctx: Context, name: str, value: Any) -> str:
     creation.check_size(ctx, name, text)
     if name in USERS and not is_uuid(text, "user"):
         raise Invalid(f"{name} must be the uuid of a user")
+    if name == "script_hash" and not is_hash(text):
+        raise Invalid("script_hash must be a SHA-256 in hexadecimal")
     return text
 
 

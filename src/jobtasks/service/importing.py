@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from jobtasks.core.job_stream import JobLine
+from jobtasks.core.packs import Pack
 from jobtasks.service import access, arrivals
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.imported_job import Columns
@@ -35,6 +36,10 @@ class Import:
     owner_by: str
     """"uuid", "email", or "importer"."""
     resumes: bool
+    scripts: str | None = None
+    """What became of its script's directory: "came", "here" already, "missing"; None: no such."""
+    pack: Pack | None = None
+    """What that holds here, for a job that is queued at once and whose own is missing."""
     after: int = -1
     """The qsequence of its last task so far."""
     tasks: int = 0

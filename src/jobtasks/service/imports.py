@@ -127,7 +127,7 @@ def finish(ctx: Context, caller: Caller, arriving: Import, end: EndLine) -> Impo
     events.job_created(ctx, job_id, arriving.line.uuid, columns["state"])
     ctx.wake.update({"manager", arriving.line.uuid})
     if arriving.resumes:
-        retry(ctx, caller, arriving.line.uuid, None, None)
+        retry(ctx, caller, arriving.line.uuid, None, None, pack=arriving.pack)
     facts = facts_of(arriving, end, left)
     _remember(ctx, arriving.line.uuid, end, facts)
     return Imported(access.visible_job(ctx, caller, arriving.line.uuid), facts)
@@ -156,6 +156,7 @@ def facts_of(arriving: Import, end: EndLine, left: list[str]) -> Facts:
         "attempts": end.attempts,
         "logs": end.logs,
         "logs_incomplete": end.logs_incomplete,
+        "scripts": arriving.scripts,
         "left": left,
     }
 

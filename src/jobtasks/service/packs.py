@@ -36,6 +36,8 @@ TRIES = 3
 STEADY_NANOSECONDS = 100_000_000
 """What was changed within this time may change again and look the same: clocks of files tick."""
 PIECE_BYTES = 256 * 1024
+ENTRY_BYTES_MAX = 12 * 1024
+"""What a pack holds of an entry beside its content: headers, with a name and a link's target."""
 MODE, EXECUTABLE_MODE = 0o644, 0o755
 
 
@@ -95,6 +97,17 @@ class Packs:
     def path_of(self, pack: str) -> Path:
         """Return where a pack is kept, if it is."""
         return path_in(self._directory, pack)
+
+    @property
+    def are_sent(self) -> bool:
+        """Whether packs are sent to nodes at all."""
+        return self._limits.files > 0
+
+    @property
+    def file_bytes_max(self) -> int:
+        """How large the file of a directory within the limits can be."""
+        headers = self._limits.files * ENTRY_BYTES_MAX + tarfile.RECORDSIZE
+        return self._limits.bytes + headers
 
     def keep(self, pack: str) -> bool:
         """Note that a pack is asked for now; return whether there is one."""
@@ -167,31 +180,37 @@ class Packs:
 
     def _store(self, root: Path, entries: list[Entry]) -> str:
         """Write a pack; it has its name when it is whole and on disk (R37)."""
-        with _room_needed():
-            fd, name = tempfile.mkstemp(dir=self._directory)
+        fd, name = self.begin()
         try:
             with open(fd, "wb") as file:
                 digest = write(root, entries, file)
                 if not self.keep(digest):
-                    with _room_needed():
-                        self._take(file, Path(name), digest)
+                    self.take(file, Path(name), digest)
         finally:
             Path(name).unlink(missing_ok=True)
         return digest
 
-    def _take(self, file: IO[bytes], made: Path, digest: str) -> None:
-        file.flush()
-        os.fsync(file.fileno())
-        made.rename(self.path_of(digest))
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+    def begin(self) -> tuple[int, str]:
+        """Open a file for a pack; return it, and its name until `take`."""
+        with room_needed():
+            return tempfile.mkstemp(dir=self._directory)
+
+    def take(self, file: IO[bytes], made: Path, digest: str) -> None:
+        """Have what was written be the pack of this hash."""
+        with room_needed():
+            file.flush()
+            os.fsync(file.fileno())
+            made.rename(self.path_of(digest))
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
 
 @contextlib.contextmanager
-def _room_needed() -> Iterator[None]:
+def room_needed() -> Iterator[None]:
+    """Have a disk that refuses a pack be a trouble that passes."""
     try:
         yield
     except OSError as error:
@@ -271,7 +290,7 @@ class _Sink(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Take the next bytes."""
-        with _room_needed():
+        with room_needed():
             self._file.write(data)
         self.digest.update(data)
         self._size += len(data)
