@@ -73,12 +73,15 @@ def job(server: FakeServer) -> Job:
 
 @pytest.mark.rule("R37")
 def test_one_fetch_for_all_that_start_at_once(server: FakeServer, job: Job, launch: Launch) -> None:
-    """Fifty tasks of a job wait for one; what needs none starts meanwhile."""
+    """Fifty tasks of five jobs wait for one; what needs none starts meanwhile."""
     server.pack_gate.clear()
     agent = launch("--slots", "51")
     wait_joined(server, agent)
+    jobs = [f"zzzzz-8i9sb-{number:015}" for number in range(5)]
+    for uuid in jobs:
+        server.briefs[uuid] = JobBrief(uuid, script="run", script_version="/no/such/place")
     for attempt in range(1, 51):
-        job.start(attempt, slot=attempt)
+        job.start(attempt, slot=attempt, job=jobs[attempt % 5])
     server.wait(lambda: server.fetched, "a fetch")
     server.start(99, "true", slot=51)
     assert server.end_of(99).exit_code == 0

@@ -161,7 +161,10 @@ def test_a_cancel_leaves_no_job_of_slurm(farm: Farm, cluster: Cluster) -> None:
 
 @pytest.mark.rule("R12", "R14", "R33", "R35")
 def test_a_node_crashes_in_the_middle(farm: Farm, cluster: Cluster, tmp_path: Path) -> None:
-    """Our leases notice it before Slurm does; its tasks go elsewhere, the output is the same."""
+    """Our leases notice it before Slurm does; its tasks go elsewhere, the output is the same.
+
+    No node sees the directory of the script.
+    """
     tree = tmp_path / "tree"
     count = copied(tree)
     wanted = subprocess.run(
@@ -171,9 +174,9 @@ def test_a_node_crashes_in_the_middle(farm: Farm, cluster: Cluster, tmp_path: Pa
         capture_output=True,
         text=True,
     ).stdout
-    plain = hash_job(farm, tree, {"min_nodes": 2, "max_nodes": 3})
+    plain = hash_job(farm, tree, tmp_path / "plain", {"min_nodes": 2, "max_nodes": 3})
     assert farm.api.final(plain, 120)["output"] == wanted
-    again = hash_job(farm, tree, {"min_nodes": 2, "max_nodes": 3})
+    again = hash_job(farm, tree, tmp_path / "again", {"min_nodes": 2, "max_nodes": 3})
 
     def is_under_way() -> bool:
         done: int = farm.api.get(f"/jobs/{again}")["tasks_summary"]["done"]
@@ -207,14 +210,18 @@ def copied(tree: Path) -> int:
     return sum(path.is_file() for path in tree.rglob("*"))
 
 
-def hash_job(farm: Farm, tree: Path, constraints: dict[str, int]) -> str:
+def hash_job(farm: Farm, tree: Path, scripts: Path, constraints: dict[str, int]) -> str:
+    """Submit the example from a directory that is there until then."""
+    scripts.mkdir()
+    shutil.copy(EXAMPLE, scripts)
     body = {
         "script": EXAMPLE.name,
-        "script_version": str(EXAMPLE.parent),
+        "script_version": str(scripts),
         "script_parameters": {"input": str(tree)},
         "runtime_constraints": {**constraints, "output": "last"},
     }
     uuid: str = farm.api.post("/jobs", body)["uuid"]
+    shutil.rmtree(scripts)
     return uuid
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 import signal
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.databases import Cluster, Pooler
 from tests.rounds import IS_TORTURE, LIMIT_SECONDS, note, rounds
@@ -92,6 +94,32 @@ def test_two_servers_are_one(servers: Servers) -> None:
         assert logs[0] == logs[1]
         assert "heard" in logs[0]
         assert {one.get("/users/current")["username"] for one in (api, other)} == {"root"}
+
+
+def test_scripts_are_had_at_another_server(servers: Servers, tmp_path: Path) -> None:
+    """Made at one, sent by the other; made again by it as long as the directory is as it was."""
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "run").write_text("#!/bin/sh\n")
+    (scripts / "run").chmod(0o755)
+    first, second = (servers.start(name, "--no-agent") for name in ("first", "second"))
+    with first.api() as api, httpx.Client(base_url=second.url) as node:
+        given = {"script": "run", "script_version": str(scripts)}
+        pack = api.post("/jobs", given)["script_hash"]
+        token = (tmp_path / "shared" / "agent.token").read_text().strip()
+        file = tmp_path / "shared" / "scripts" / f"{pack}.tar"
+
+        def fetched() -> httpx.Response:
+            headers = {"Authorization": f"Bearer {token}"}
+            return node.get(f"/agent/v1/scripts/{pack}", headers=headers)
+
+        assert hashlib.sha256(fetched().content).hexdigest() == pack
+        file.unlink()
+        assert hashlib.sha256(fetched().content).hexdigest() == pack
+        assert file.exists()
+        file.unlink()
+        (scripts / "run").write_text("#!/bin/sh\nexit 1\n")
+        assert fetched().status_code == 404
 
 
 def test_a_log_is_followed_at_another_server(servers: Servers) -> None:

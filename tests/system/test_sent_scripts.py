@@ -24,9 +24,11 @@ from jobtasks_sdk import current_job, current_task
 import beside
 task, count = current_task(), current_job().script_parameters["children"]
 if task.sequence == 0:
-    task.create_many([{} for _ in range(count)])
+    constraints = current_job().script_parameters.get("each", {})
+    task.create_many([{"runtime_constraints": constraints} for _ in range(count)])
     task.complete()
 else:
+    print(len(os.environ["TASK_NODES"].split()))
     task.complete(f"{beside.WORD} {os.environ['TASK_QSEQUENCE']}")
 """
 
@@ -53,11 +55,12 @@ def scripts(tmp_path: Path) -> Path:
     return root
 
 
-def body(scripts: Path, children: int) -> dict[str, object]:
+def body(scripts: Path, children: int, **each: int) -> dict[str, object]:
+    """Return a job with children, each with these constraints."""
     return {
         "script": "swarm.py",
         "script_version": str(scripts),
-        "script_parameters": {"children": children},
+        "script_parameters": {"children": children, "each": each},
     }
 
 
@@ -77,13 +80,13 @@ def test_two_nodes_and_one_fetch_each(
 ) -> None:
     """What was there at the submit runs, whatever becomes of the directory; a retry takes the new.
 
-    The same job on a server's own machine, where its script is, comes to the same.
+    The second job has a gang, whose first node fetches what that retry has packed.
     """
     with served.api() as api:
         made = api.post("/jobs", body(scripts, 50))
         assert re.fullmatch(r"[0-9a-f]{64}", made["script_hash"])
         (scripts / "beside.py").write_text("raise SystemExit('changed')\n")
-        changed = api.post("/jobs", body(scripts, 1))
+        changed = api.post("/jobs", body(scripts, 1, min_nodes=2))
         assert changed["script_hash"] != made["script_hash"]
         api.post(f"/jobs/{changed['uuid']}/cancel")
         gone = scripts.rename(tmp_path / "gone")
@@ -101,6 +104,9 @@ def test_two_nodes_and_one_fetch_each(
         assert again["script_hash"] not in (made["script_hash"], changed["script_hash"])
         job = api.final(again["uuid"])
         assert (job["state"], job["output"]) == ("Complete", outputs("mended", 1)), job["log"]
+        gang = api.tasks(job["uuid"], sequence=1)[0]
+        assert api.http.get(f"/job_tasks/{gang['uuid']}/log").text == "2\n"
+        assert fetches(api) in (3, 4), "the nodes of the seed and of the gang, which may be one"
 
 
 def test_a_directory_that_is_too_large(served: Served, add_node: AddNode, scripts: Path) -> None:
@@ -118,6 +124,7 @@ def test_a_directory_that_is_too_large(served: Served, add_node: AddNode, script
         job = api.final(elsewhere["uuid"])
         assert job["state"] == "Failed"
         said = api.tasks(job["uuid"])[0]["failed_log"]
+        assert f"no such file: {scripts}/swarm.py" in said
         assert "it is not on this node, and the server did not send its directory" in said
         assert "it has more than 2,000 files" in said
 
