@@ -16,7 +16,7 @@ from tests import streams
 from tests.api.conftest import ADMIN, FAST, Api, LiveServer
 from tests.cli.conftest import JOB, Ended, WrittenServer
 
-from jobtasks.core.job_stream import JobLine, Line, Owner, ProblemLine, encoded
+from jobtasks.core.job_stream import JobLine, Line, Owner, PackLine, ProblemLine, encoded
 
 Run = Callable[..., Ended]
 COMMAND = [sys.executable, "-m", "jobtasks.cli.main", "admin"]
@@ -161,6 +161,24 @@ def test_a_cancelled_job_is_waited_for(
     assert [call.body for call in written.calls if call.method == "POST"] == [{"reason": "moved"}]
     assert written.calls[-2].path == f"/jobs/{JOB}"
     assert written.answers["GET", f"/jobs/{JOB}"] == [(200, RECORD)]
+
+
+def test_scripts_that_stay_behind_are_told(
+    jobtasks: Run, written: WrittenServer, tmp_path: Path
+) -> None:
+    """By who sends the job, and by who takes it."""
+    file = tmp_path / "job"
+    written.says("GET", f"/jobs/{JOB}", (200, RECORD))
+    written.says("GET", f"/jobs/{JOB}/export", (200, streams.whole([*STREAM, PackLine()])))
+    sent = jobtasks("admin", "export", JOB, "-o", file)
+    assert sent.code == 0
+    assert "the directory of its script is not on this server any more" in sent.err
+    counts = {"tasks": 0, "attempts": 0, "logs": 0, "logs_incomplete": 0}
+    answer = {"uuid": JOB, "state": "Cancelled", "owner": "uuid", "left": [], **counts}
+    written.says("POST", "/jobs/import", (200, {**answer, "scripts": "missing"}))
+    taken = jobtasks("admin", "import", file)
+    assert (taken.code, taken.out) == (0, f"{JOB}\n")
+    assert "the directory of its script did not come" in taken.err
 
 
 def test_nothing_to_import(
