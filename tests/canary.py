@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jobtasks.core.identifiers import attempt_token
@@ -54,19 +54,30 @@ def _attempts(state: Path) -> list[int]:
     return []
 
 
-def found_in(data: bytes, secrets: Secrets) -> list[str]:
-    """Return the names of the secrets that stand in some bytes."""
+def found_in(data: bytes, secrets: Secrets, others: Sequence[bytes] | None = None) -> list[str]:
+    """Return the names of the secrets that stand in some bytes.
+
+    `others` are those that are no attempts' tokens, where that is known: there are few of them.
+    """
     derived = {match for match in OF_ATTEMPTS.findall(data) if match in secrets}
-    fixed = {secret for secret in secrets if not OF_ATTEMPTS.fullmatch(secret) and secret in data}
-    return sorted(secrets[secret] for secret in derived | fixed)
+    others = other_than_of_attempts(secrets) if others is None else others
+    return sorted(secrets[secret] for secret in derived.union(filter(data.__contains__, others)))
+
+
+def other_than_of_attempts(secrets: Secrets) -> list[bytes]:
+    """Return the secrets that are no attempts' tokens."""
+    return [secret for secret in secrets if not OF_ATTEMPTS.fullmatch(secret)]
 
 
 def leaks_in(folder: Path, secrets: Secrets, more: Iterable[Path] = ()) -> list[str]:
     """Return which files have a secret that has no place there."""
     kept = set(kept_files(folder))
+    others = other_than_of_attempts(secrets)
     paths = [path for path in [*_below(folder), *more] if path not in kept]
     return [
-        f"{path}: {name}" for path, data in _contents(paths) for name in found_in(data, secrets)
+        f"{path}: {name}"
+        for path, data in _contents(paths)
+        for name in found_in(data, secrets, others)
     ]
 
 
@@ -83,6 +94,7 @@ def leaks_in_processes(secrets: Secrets) -> list[str]:
     The token of an attempt has its place in the environment of the attempt's own processes.
     """
     found = []
+    others = other_than_of_attempts(secrets)
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words, environ = ((folder / name).read_bytes() for name in ("cmdline", "environ"))
@@ -90,7 +102,9 @@ def leaks_in_processes(secrets: Secrets) -> list[str]:
             if b"TASK_UUID=" in environ:
                 for token in own:
                     environ = environ.replace(token, b"")
-            found += [f"{folder}: {name}" for name in found_in(words + b"\0" + environ, secrets)]
+            found += [
+                f"{folder}: {name}" for name in found_in(words + b"\0" + environ, secrets, others)
+            ]
     return found
 
 

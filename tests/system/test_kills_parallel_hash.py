@@ -19,8 +19,8 @@ from .witness import Record, Witness, contradictions
 
 EXAMPLE = SCRIPTS.parents[2] / "examples" / "parallel_hash" / "parallel_hash.py"
 FOREIGN = {"site-packages", "dist-packages"}
-FILES = 400
-FEW = 60
+FILES = 300
+FEW = 20
 """The example as it stands takes much longer for each than its light likeness."""
 KILLS = 3
 """Of each."""

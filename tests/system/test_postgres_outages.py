@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.databases import Cluster, cluster
-from tests.rounds import LIMIT_SECONDS, note, rounds
+from tests.rounds import IS_TORTURE, LIMIT_SECONDS, note, rounds
 
 from .conftest import Acted, Api, Served, Start, acting, wait_until
 from .test_postgres_servers import Servers
@@ -88,7 +88,7 @@ def test_a_database_that_crashes_is_a_pause(start: Start, tmp_path: Path) -> Non
             lasting.noted("start", 2)
             customers = Customers(served)
             for _ in rounds("crashes of PostgreSQL", 20, 200):
-                done = len(customers.jobs) + chance.randrange(2, 12)
+                done = len(customers.jobs) + chance.randrange(2, 12 if IS_TORTURE else 4)
                 wait_for(customers, done)
                 refused = customers.statuses[503]
                 own.stop("immediate")
