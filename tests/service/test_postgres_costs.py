@@ -22,7 +22,7 @@ from jobtasks.testing.service import LocalService
 
 FEW = 1000
 MANY = 1_000_000 if IS_TORTURE else 50_000
-TASKS = 5000 if IS_TORTURE else 64
+TASKS = 800 if IS_TORTURE else 64
 """So many run while an old snapshot is open."""
 GROW = """
 UPDATE batch SET size = size + {more}, ready = ready + {more} WHERE state = 1 AND ready > 0;
