@@ -19,7 +19,7 @@ from jobtasks.core.job_stream import (
     encoded,
 )
 from jobtasks.service import exports, imported_attempts, imported_tasks, imports
-from jobtasks.service.importing import Import
+from jobtasks.service.import_under_way import Import
 from jobtasks.service.imports import Imported
 from jobtasks.testing.service import LocalService
 

@@ -26,6 +26,7 @@ from jobtasks.store.records import JobRecord
 from jobtasks.store.statements import load_statements
 from jobtasks.testing.agent import SimulatedAgent
 from jobtasks.testing.counters import counter_problems
+from jobtasks.testing.engine import FakeEngine
 from jobtasks.testing.service import SCRIPT, LocalService
 
 LEFT = (
@@ -182,6 +183,18 @@ def test_what_is_seen_of_it_is_the_same(source: LocalService, service: LocalServ
     assert kept.uuid == uuid, "who submits it again finds it here"
     said = service.rows("SELECT event_type FROM visible_log WHERE object_uuid = :uuid", uuid=uuid)
     assert said == [("create",)]
+
+
+@pytest.mark.rule("R30")
+def test_it_comes_to_an_engine_that_could_not_run_it(
+    source: LocalService, service: LocalService
+) -> None:
+    """Its records are worth having; what is refused is to run it there."""
+    uuid = in_the_middle(source)
+    service.world.engine, service.world.offer = "fake", FakeEngine(memory_kib=900).offer()
+    assert streams.bring(service, streams.stream_of(source, uuid)).job.state == "Cancelled"
+    with pytest.raises(Invalid, match="min_ram_per_task"):
+        service.call(jobs.retry, uuid, None, {"min_ram_per_task": 1000})
 
 
 @pytest.mark.rule("R7b")

@@ -30,6 +30,7 @@ from jobtasks.core.settings import Settings
 from jobtasks.protocol.packs import is_hash
 from jobtasks.service import attachments, packs, recovery, setup
 from jobtasks.service.context import Context, World
+from jobtasks.service.disk import sync_directory
 from jobtasks.service.log_space import LOG, job_names
 from jobtasks.store import snapshots
 from jobtasks.store.sqlite import SqliteStore
@@ -117,7 +118,7 @@ def back_up(state: Path, target: Path, *, with_logs: bool) -> Backup:
             made = Path(folder) / "backup"
             backup = _write(state, made, Path(folder) / DATABASE, with_logs)
             made.rename(target)
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
         return backup
     except OSError as error:
         raise Unavailable(f"cannot write {target}: {error.strerror or error}") from None
@@ -194,7 +195,7 @@ def restore(source: Path, state: Path, *, anywhere: bool = False) -> Backup:
             backup = _unpack(source, made)
             _begin_anew(made, backup)
             made.rename(state)
-            _sync_directory(state.parent)
+            sync_directory(state.parent)
         return backup
     except OSError as error:
         raise Unavailable(f"cannot restore to {state}: {error.strerror or error}") from None
@@ -297,11 +298,3 @@ def _begin_anew(made: Path, backup: Backup) -> None:
 
 def _open_private(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_CLOEXEC, 0o600)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -69,10 +69,6 @@ class EngineKeeper:
                 await _wait(bell, pause_seconds)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def close(self) -> None:
-        """Let go of the engine once the hub closes: a command that hangs holds nobody up."""
-        self._engine.close()
-
     async def _round(self) -> float:
         """Do what is due; return how long nothing else is."""
         await self._learn_limits()

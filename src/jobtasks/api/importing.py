@@ -19,7 +19,7 @@ from jobtasks.api.answers import json_answer
 from jobtasks.api.collection import BASE
 from jobtasks.api.edge import Edge, is_rehearsal, require_token
 from jobtasks.api.forms import FORM
-from jobtasks.api.packing import pack_of_imported
+from jobtasks.api.packing import pack_of
 from jobtasks.core import job_stream
 from jobtasks.core.errors import Invalid
 from jobtasks.core.job_stream import (
@@ -37,13 +37,13 @@ from jobtasks.core.resources import as_boolean
 from jobtasks.service import (
     access,
     arrivals,
+    import_under_way,
     imported_attempts,
     imported_tasks,
-    importing,
     imports,
 )
+from jobtasks.service.import_under_way import Import
 from jobtasks.service.imported_files import ImportedFiles
-from jobtasks.service.importing import Import
 from jobtasks.service.imports import Imported
 
 PATH = f"{BASE}/jobs/import"
@@ -179,7 +179,7 @@ class Receiver:
                 await self._write_alike(arriving, kind, alike[first : first + SLICE_LINES])
         if not lines and not self._is_rehearsal:
             await self._edge.write(
-                self._request, lambda ctx, caller: importing.hear(ctx, caller, arriving)
+                self._request, lambda ctx, caller: import_under_way.hear(ctx, caller, arriving)
             )
         if self._files is not None:
             await self._edge.in_thread(self._files.hear)
@@ -241,7 +241,7 @@ class Receiver:
         if pack:
             arriving.scripts = ("came" if end.packs else "here") if is_here else "missing"
         if arriving.resumes and not is_here:
-            arriving.pack = await pack_of_imported(self._edge, self._request, arriving.columns)
+            arriving.pack = await pack_of(self._edge, self._request, arriving.columns)
 
     async def close(self) -> None:
         """Leave nothing behind of what did not come whole; nor when the client has gone away."""

@@ -112,7 +112,7 @@ class Jobs(JobViews):
         reuse, attributes = parse_reuse(parameters, body.attributes)
         pack = NO_SCRIPT
         if not foreign_jobs.is_begun(self.edge.world, attributes):
-            pack = await packing.pack_of_new(self.edge, request, attributes)
+            pack = await packing.pack_of(self.edge, request, attributes)
 
         def create(ctx: Context, caller: Caller) -> JobRecord:
             job = jobs.create(ctx, caller, attributes, body.key, reuse, pack)

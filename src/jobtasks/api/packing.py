@@ -15,9 +15,13 @@ from jobtasks.service import jobs, retention
 from jobtasks.store.records import JobRecord
 
 
-async def pack_of_new(edge: Edge, request: Request, attributes: Mapping[str, Any]) -> Pack:
-    """Return the pack of a job that is about to be made; of a rehearsal none is."""
-    return await _pack(edge, request, attributes.get("script"), attributes.get("script_version"))
+async def pack_of(edge: Edge, request: Request, attributes: Mapping[str, Any]) -> Pack:
+    """Return what the directory of a job's script holds now; of a rehearsal nothing is packed."""
+    script, directory = (attributes.get(name) for name in ("script", "script_version"))
+    are_texts = isinstance(script, str) and isinstance(directory, str)
+    if not are_texts or not script or not directory or is_rehearsal(request):
+        return NO_SCRIPT
+    return await edge.in_thread(partial(edge.packs.pack, script, directory))
 
 
 async def pack_of_changed(
@@ -28,7 +32,7 @@ async def pack_of_changed(
     wanted = {name: attributes.get(name, value) for name, value in had.items()}
     if wanted == had:
         return None
-    return await _pack(edge, request, wanted["script"], wanted["script_version"])
+    return await pack_of(edge, request, wanted)
 
 
 async def pack_of_retried(edge: Edge, request: Request, uuid: str) -> Pack | None:
@@ -37,15 +41,10 @@ async def pack_of_retried(edge: Edge, request: Request, uuid: str) -> Pack | Non
     may_be_tried = job.managed and job.state in (JobState.FAILED, JobState.CANCELLED)
     if not may_be_tried or not job.script or is_rehearsal(request):
         return None
-    found = await _pack(edge, request, job.script, job.script_version)
+    found = await pack_of(edge, request, job._asdict())
     earlier = Pack(job.script_hash, None)
     is_kept = bool(job.script_hash) and await edge.in_thread(edge.packs.keep, job.script_hash)
     return after_retry(found, earlier, is_kept)
-
-
-async def pack_of_imported(edge: Edge, request: Request, columns: Mapping[str, Any]) -> Pack:
-    """Return the pack of a job that is queued as it comes, and whose own did not come."""
-    return await _pack(edge, request, columns.get("script"), columns.get("script_version"))
 
 
 async def is_kept(edge: Edge, pack: str) -> bool:
@@ -54,10 +53,3 @@ async def is_kept(edge: Edge, pack: str) -> bool:
         return True
     directories = await edge.look(partial(retention.directories_of_pack, pack=pack))
     return await edge.in_thread(edge.packs.again, pack, directories)
-
-
-async def _pack(edge: Edge, request: Request, script: Any, directory: Any) -> Pack:
-    are_texts = isinstance(script, str) and isinstance(directory, str)
-    if not are_texts or not script or not directory or is_rehearsal(request):
-        return NO_SCRIPT
-    return await edge.in_thread(partial(edge.packs.pack, script, directory))

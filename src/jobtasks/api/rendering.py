@@ -28,6 +28,7 @@ from jobtasks.store.records import (
     TaskRecord,
     TokenRecord,
     UserRecord,
+    flag,
 )
 
 R = TypeVar("R", JobRecord, TaskRecord, UserRecord, TokenRecord, NodeRecord, LogRecord)
@@ -57,10 +58,6 @@ def _json(text: str | None) -> msgspec.Raw | None:
     return None if text is None else msgspec.Raw(text.encode())
 
 
-def _flag(number: int | None) -> bool | None:
-    return None if number is None else bool(number)
-
-
 def render_task(task: TaskRecord) -> dict[str, Any]:
     """Return a task's attributes, in the order of the resource table."""
     failed_at = None if task.failed_at is None else task.failed_at / MICROSECONDS
@@ -81,7 +78,7 @@ def render_task(task: TaskRecord) -> dict[str, Any]:
         "parameters": _json(task.parameters),
         "output": task.output,
         "progress": task.progress,
-        "success": _flag(task.success),
+        "success": flag(task.success),
         "started_at": _time(task.started_at),
         "finished_at": _time(task.finished_at),
         "runtime_constraints": _json(task.runtime_constraints),
@@ -127,7 +124,7 @@ def render_job(job: JobRecord) -> dict[str, Any]:
         "is_locked_by_uuid": job.is_locked_by_uuid,
         "runtime_constraints": _json(job.runtime_constraints),
         "tasks_summary": tasks_summary(job),
-        "nondeterministic": _flag(job.nondeterministic),
+        "nondeterministic": flag(job.nondeterministic),
         "repository": job.repository,
         "supplied_script_version": job.supplied_script_version,
         "arvados_sdk_version": job.arvados_sdk_version,

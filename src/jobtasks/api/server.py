@@ -324,8 +324,7 @@ class ServerProcess:
         keeping_house = asyncio.create_task(keep_house(edge))
         telling = asyncio.create_task(Notifier(edge, self._notify_secret).run())
         engine = self._engine(edge.world)
-        keeper = EngineKeeper(edge, engine) if engine else None
-        keeping_engine = asyncio.create_task(keeper.keep()) if keeper else None
+        keeping_engine = asyncio.create_task(EngineKeeper(edge, engine).keep()) if engine else None
         while not http.started and not serving.done():
             await asyncio.sleep(0.001)
         url = local_url(self._listener)
@@ -341,8 +340,9 @@ class ServerProcess:
         await self._until_stopped(serving, managing)
         await self._end_node(node)
         edge.hub.close()
-        if keeper is not None:
-            keeper.close()
+        if engine is not None:
+            # A command that hangs holds nobody up.
+            engine.close()
         http.should_exit = True
         await serving
         if watching is not None:

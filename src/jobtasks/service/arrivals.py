@@ -154,7 +154,7 @@ def _batch(
     sequence, constraints = key
     own = shapes.task_constraints(constraints)
     creator = Creator(caller.task_id, caller.attempt_id, arrival.origin.sequence)
-    batch_id = creation.add_batch(ctx, arrival.job, sequence, own, creator, head, BatchState.DEAD)
+    batch_id = creation.add_wanted(ctx, arrival.job, sequence, own, creator, head, BatchState.DEAD)
     ctx.tx.run("batch_await", batch_id=batch_id, arrival_id=arrival.id)
     return Batch(batch_id, head)
 

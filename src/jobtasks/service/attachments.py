@@ -5,16 +5,16 @@ Kept as a file beside the logs of the job, so that it goes when they go.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobtasks.core.errors import Invalid, NotFound, Unavailable
+from jobtasks.core.errors import Invalid, NotFound
 from jobtasks.core.states import JobState
 from jobtasks.service import access
 from jobtasks.service.context import Caller, Context
+from jobtasks.service.disk import room_needed, sync_directory
 from jobtasks.store.records import JobRecord
 
 PIECE_BYTES = 256 * 1024
@@ -48,7 +48,7 @@ class Incoming:
 
     def __init__(self, log_dir: Path, job_uuid: str) -> None:
         self._place = path_of(log_dir, job_uuid)
-        with _room_needed():
+        with room_needed("The attachment"):
             self._place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd, self._name = tempfile.mkstemp(prefix=NAME + ".", dir=self._place.parent)
 
@@ -62,28 +62,16 @@ class Incoming:
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
         view = memoryview(data)
-        with _room_needed():
+        with room_needed("The attachment"):
             while view:
                 view = view[os.write(self._fd, view) :]
 
     def keep(self) -> None:
         """Put it in its place; an earlier one is replaced."""
-        with _room_needed():
+        with room_needed("The attachment"):
             os.fsync(self._fd)
             Path(self._name).rename(self._place)
-            directory = os.open(self._place.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-
-
-@contextlib.contextmanager
-def _room_needed() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"The attachment cannot be stored: {error.strerror}") from None
+            sync_directory(self._place.parent)
 
 
 def size_of(path: Path) -> int:

@@ -51,7 +51,6 @@ class Creator(NamedTuple):
 
 
 NOBODY = Creator(None, None, None)
-NO_CONSTRAINTS = Constraints()
 NewTask = tuple[int, str, str, str | None]
 """A task to create, checked: sequence; parameters, runtime_constraints and command as JSON text."""
 
@@ -306,7 +305,26 @@ def _batch(
     )
     if found is not None:
         return Batch(int(found), head)
-    return Batch(add_batch(ctx, job, sequence, own, creator, head, BatchState.LATENT), head)
+    return Batch(add_wanted(ctx, job, sequence, own, creator, head, BatchState.LATENT), head)
+
+
+def add_wanted(
+    ctx: Context,
+    job: JobRecord,
+    sequence: int,
+    own: Constraints,
+    creator: Creator,
+    head: int,
+    state: BatchState,
+) -> int:
+    """Add a batch, as `add_batch` does, of constraints that somebody asks for now.
+
+    Raises:
+        Invalid: the engine can never grant them (R30); and what `add_batch` raises.
+    """
+    of_job = shapes.job_constraints(job.runtime_constraints)
+    engines.refuse_impossible_task(ctx, of_job, own)
+    return add_batch(ctx, job, sequence, own, creator, head, state)
 
 
 def add_batch(
@@ -324,10 +342,9 @@ def add_batch(
     Raises:
         Invalid: no node could ever take them, or the job has too many different ones.
     """
-    of_job = shapes.job_constraints(job.runtime_constraints)
-    if own != NO_CONSTRAINTS:
-        engines.refuse_impossible_task(ctx, of_job, own)
-    shape_id = shapes.shape_for_job(ctx, job.id, of_job, own)
+    shape_id = shapes.shape_for_job(
+        ctx, job.id, shapes.job_constraints(job.runtime_constraints), own
+    )
     return ctx.tx.add(
         "batch_add",
         job_id=job.id,

@@ -67,7 +67,7 @@ def task_changed(
     told the node's name.
     """
     properties = {**CHANGES[old, new], "attempt": attempt}
-    summary = f"{WORDS[new]}, attempt {attempt['number']}"
+    summary = f"{new.word}, attempt {attempt['number']}"
     ctx.events.append(Event("update", job_id, task_id, node_id, summary, properties))
 
 
@@ -80,7 +80,6 @@ def _change(old: str, new: str) -> dict[str, Any]:
     return {"old_attributes": {"state": old}, "new_attributes": {"state": new}}
 
 
-WORDS = {state: state.word for state in TaskState}
 CHANGES = {(old, new): _change(old.word, new.word) for old in TaskState for new in TaskState}
 """Made once: two are noted for each task, and all of a kind are alike."""
 

@@ -34,7 +34,7 @@ from jobtasks.core.states import TaskState
 from jobtasks.service import access, idempotency
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.job_values import JOBS
-from jobtasks.store.records import JobRecord
+from jobtasks.store.records import JobRecord, flag
 
 PAGE_ROWS = 500
 PAGE_BYTES = 4 * 1024 * 1024
@@ -233,9 +233,7 @@ def _sizes(ctx: Context, query: str, job_id: int, after: int) -> Sequence[Size]:
 
 
 def _family(*columns: Any) -> FamilyLine:
-    return FamilyLine(
-        **dict(zip(FamilyLine.__struct_fields__, columns, strict=True)),
-    )
+    return FamilyLine(**dict(zip(FamilyLine.__struct_fields__, columns, strict=True)))
 
 
 def _raw(text: str | None) -> Any:
@@ -257,7 +255,7 @@ def _task(*columns: Any) -> TaskLine:
         runtime_constraints=_raw(row.runtime_constraints),
         command=_raw(row.command),
         progress=row.progress,
-        success=_flag(row.success),
+        success=flag(row.success),
         output=row.output,
         started_at=row.started_at,
         finished_at=row.finished_at,
@@ -303,7 +301,3 @@ def _seats(ctx: Context, attempt_ids: Iterable[int]) -> dict[int, list[Seat]]:
         node = Node(uuid=row.node_uuid, hostname=row.hostname)
         found[row.attempt_id].append(Seat(node=node, slot=row.slot))
     return found
-
-
-def _flag(number: int | None) -> bool | None:
-    return None if number is None else bool(number)

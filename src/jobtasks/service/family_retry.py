@@ -152,7 +152,7 @@ def _place(ctx: Context, job: JobRecord, task: FailedTask, text: str) -> Place:
         return Place(task.batch_id, task.shape_id, text)
     creator = Creator(task.creator_task_id, task.creator_attempt_id, task.creator_sequence)
     own = shapes.task_constraints(text)
-    batch_id = creation.add_batch(
+    batch_id = creation.add_wanted(
         ctx, job, task.sequence, own, creator, task.id, BatchState.PUBLISHED
     )
     return Place(batch_id, int(ctx.tx.value("batch_shape", batch_id=batch_id)), text)

@@ -21,7 +21,7 @@ from jobtasks.service import changes, creation, shapes
 from jobtasks.service.context import Context
 from jobtasks.service.creation import JOB_TASKS, BulkCreated
 from jobtasks.service.ledger import Ledger
-from jobtasks.store.records import JobRecord, TaskRecord
+from jobtasks.store.records import JobRecord, TaskRecord, flag
 
 OWN = resources.of_foreign(JOB_TASKS)
 QSEQUENCE_MAX = 2**31 - 1
@@ -108,7 +108,7 @@ def update(ctx: Context, task: TaskRecord, attributes: dict[str, Any], *, whole:
         return
     ctx.tx.lock_jobs([task.job_id])
     record = {name: value for name, value in changes.current_task(task).items() if name in FIRST}
-    record |= {"failed_at": task.failed_at, "success": _flag(task.success)}
+    record |= {"failed_at": task.failed_at, "success": flag(task.success)}
     typed = _typed(ctx, given, keep={"sequence": task.sequence, "qsequence": task.qsequence})
     values = foreign.settle_task(record, typed, ctx.now)
     ledger = Ledger(ctx)
@@ -302,7 +302,3 @@ def _bury_children(ctx: Context, ledger: Ledger, job_id: int, creator_id: int) -
         ledger.add(job_id, children.sequence, state, -children.tasks)
     ctx.tx.run("batches_bury_children", task_id=creator_id)
     ctx.wake.add("manager")
-
-
-def _flag(number: int | None) -> bool | None:
-    return None if number is None else bool(number)

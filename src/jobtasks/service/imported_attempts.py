@@ -12,7 +12,7 @@ from jobtasks.core.errors import Invalid
 from jobtasks.core.identifiers import task_id
 from jobtasks.core.job_stream import AttemptLine, Node
 from jobtasks.service.context import Caller, Context
-from jobtasks.service.importing import Import, hear, keep
+from jobtasks.service.import_under_way import Import, hear, keep
 
 NO_TOKEN = b""
 """In place of the hash of a token: nothing has it."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from jobtasks.core.errors import Invalid, TooLarge, Unavailable
+from jobtasks.core.errors import Invalid, TooLarge
 from jobtasks.core.job_stream import AttachmentLine, AttemptLine, PackLine
 from jobtasks.core.settings import Settings
 from jobtasks.service import attachments, logs
+from jobtasks.service.disk import room_needed, sync_directory
 from jobtasks.service.imported_pack import ImportedPack
 from jobtasks.service.packs import Packs
+
+WHAT = "A file of the job"
+"""What a disk may refuse."""
 
 
 class ImportedFiles:
@@ -63,7 +66,7 @@ class ImportedFiles:
         if self._log_bytes > self._settings.job_log_bytes_max * logs.OVERHEAD:
             raise TooLarge("The logs of the job have more bytes than those of a job may have.")
         self.end()
-        with _room_needed():
+        with room_needed(WHAT):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file = os.open(path, flags, 0o600)
@@ -75,7 +78,7 @@ class ImportedFiles:
             self._pack.write(data)
             return
         view = memoryview(data)
-        with _room_needed():
+        with room_needed(WHAT):
             while view:
                 view = view[os.write(self._file, view) :]
 
@@ -84,7 +87,7 @@ class ImportedFiles:
         if self._file is not None:
             file, self._file = self._file, None
             try:
-                with _room_needed():
+                with room_needed(WHAT):
                     os.fsync(file)
             finally:
                 os.close(file)
@@ -99,12 +102,8 @@ class ImportedFiles:
         self.end()
         if self._pack is not None:
             self._pack.keep()
-        with contextlib.suppress(FileNotFoundError), _room_needed():
-            directory = os.open(self._log_dir / self._job_uuid, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+        with room_needed(WHAT), contextlib.suppress(FileNotFoundError):
+            sync_directory(self._log_dir / self._job_uuid)
 
     def let_go(self) -> None:
         """Have no file open; what has the job's name may be another import's by now."""
@@ -118,13 +117,3 @@ class ImportedFiles:
         """Remove them: nothing of the job is kept."""
         self.let_go()
         logs.remove_job_logs(self._log_dir, self._job_uuid)
-
-
-@contextlib.contextmanager
-def _room_needed() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise Unavailable(f"A file cannot be stored: {error.strerror}") from None

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from jobtasks.core.errors import Invalid, TooLarge, Unavailable
-from jobtasks.service.packs import Packs, room_needed
+from jobtasks.service.disk import room_needed
+from jobtasks.service.packs import WHAT, Packs
 
 
 class ImportedPack:
@@ -41,7 +42,7 @@ class ImportedPack:
             self._file, self._path = os.fdopen(fd, "wb"), Path(name)
 
     def _is_here(self) -> bool:
-        with room_needed():
+        with room_needed(WHAT):
             return self._packs.keep(self._hash)
 
     def write(self, data: bytes) -> None:
@@ -53,7 +54,7 @@ class ImportedPack:
         self._digest.update(data)
         self._left_bytes -= len(data)
         if self._file is not None:
-            with room_needed():
+            with room_needed(WHAT):
                 self._file.write(data)
         if not self._left_bytes and self._digest.hexdigest() != self._hash:
             raise Invalid("The scripts of the stream are not the job's: their SHA-256 is another.")
@@ -63,7 +64,7 @@ class ImportedPack:
         if self._file is None:
             self._is_here()
             return
-        with room_needed():
+        with room_needed(WHAT):
             os.utime(self._file.fileno())
 
     def keep(self) -> None:

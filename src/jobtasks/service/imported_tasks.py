@@ -16,7 +16,7 @@ from jobtasks.core.states import BatchState, TaskState
 from jobtasks.service import creation, shapes
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.creation import Creator, Limited
-from jobtasks.service.importing import Import, OpenBatch, hear, keep
+from jobtasks.service.import_under_way import Import, OpenBatch, hear, keep
 from jobtasks.service.job_values import EMPTY_OBJECT
 
 Facts = dict[str, Any]

@@ -19,8 +19,8 @@ from jobtasks.core.states import JobState
 from jobtasks.service import access, arrivals, events, idempotency
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.families import FAMILIES_MAX
+from jobtasks.service.import_under_way import Import, hear
 from jobtasks.service.imported_job import columns_of, owner_of
-from jobtasks.service.importing import Import, hear
 from jobtasks.service.job_retry import recount, retry
 from jobtasks.store.records import JobRecord
 

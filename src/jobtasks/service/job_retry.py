@@ -187,7 +187,7 @@ def _reset_one(
             _reset(ctx, job.id, facts, facts.runtime_constraints, facts.batch_id, facts.shape_id)
         return
     text = _merge(ctx, facts.runtime_constraints, constraints)
-    batch_id = creation.add_batch(
+    batch_id = creation.add_wanted(
         ctx,
         job,
         facts.sequence,

@@ -33,14 +33,7 @@ from jobtasks.service.context import Caller, Context
 from jobtasks.service.foreign_jobs import lock
 from jobtasks.service.idempotency import Name, once, submit_key
 from jobtasks.service.job_retry import retry
-from jobtasks.service.job_values import (
-    CHANGEABLE,
-    EMPTY_OBJECT,
-    FIXED,
-    JOBS,
-    checked,
-    stored,
-)
+from jobtasks.service.job_values import CHANGEABLE, EMPTY_OBJECT, FIXED, JOBS, checked, stored
 from jobtasks.service.ledger import Ledger
 from jobtasks.service.repeats import RequestName
 from jobtasks.store.records import JobRecord, LevelRecord

@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from jobtasks.core import packs as rules
-from jobtasks.core.errors import Unavailable
 from jobtasks.core.packs import Pack
 from jobtasks.protocol.packs import is_hash, leads_inside
+from jobtasks.service.disk import room_needed, sync_directory
 
 SUFFIX = ".tar"
+WHAT = "The directory of the script"
+"""What a disk may refuse."""
 KNOWN_MAX = 1000
 """Directories of which it is remembered what they held."""
 LOCKS = 16
@@ -192,30 +194,16 @@ class Packs:
 
     def begin(self) -> tuple[int, str]:
         """Open a file for a pack; return it, and its name until `take`."""
-        with room_needed():
+        with room_needed(WHAT):
             return tempfile.mkstemp(dir=self._directory)
 
     def take(self, file: IO[bytes], made: Path, digest: str) -> None:
         """Have what was written be the pack of this hash."""
-        with room_needed():
+        with room_needed(WHAT):
             file.flush()
             os.fsync(file.fileno())
             made.rename(self.path_of(digest))
-            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-
-
-@contextlib.contextmanager
-def room_needed() -> Iterator[None]:
-    """Have a disk that refuses a pack be a trouble that passes."""
-    try:
-        yield
-    except OSError as error:
-        text = f"The directory of the script cannot be stored: {error.strerror}"
-        raise Unavailable(text) from None
+            sync_directory(self._directory)
 
 
 def carries(root: Path, script: str) -> bool:
@@ -290,7 +278,7 @@ class _Sink(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Take the next bytes."""
-        with room_needed():
+        with room_needed(WHAT):
             self._file.write(data)
         self.digest.update(data)
         self._size += len(data)

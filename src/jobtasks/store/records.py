@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+def flag(number: int | None) -> bool | None:
+    """Return what a column stands for that is true, false or null: databases have 1 and 0."""
+    return None if number is None else bool(number)
+
+
 class JobRecord(NamedTuple):
     """One row of visible_job; of counted_job when it does not matter where its processes are."""
 
