@@ -51,6 +51,19 @@ def test_a_key_with_another_body_is_refused(attempt: httpx.Client) -> None:
 
 
 @pytest.mark.rule("R22")
+def test_a_key_of_another_call_is_refused(api: Api) -> None:
+    """Nobody gets the answer to something else, though nothing or the same was sent there."""
+    first, second = (api.job()["uuid"] for _ in range(2))
+    for uuid in (first, second):
+        api.http.post(f"/arvados/v1/jobs/{uuid}/cancel")
+    assert keyed(api.http, f"/jobs/{first}/retry", "again", {}).status_code == 200
+    for path in (f"/jobs/{second}/retry", "/logs", "/jobs"):
+        answer = keyed(api.http, path, "again", {})
+        assert (answer.status_code, "body or call" in answer.text) == (422, True), path
+    assert api.get(f"jobs/{second}")["state"] == "Cancelled"
+
+
+@pytest.mark.rule("R22")
 def test_a_repeated_create_of_a_job_makes_one_job(api: Api) -> None:
     """A key of a user's names one job."""
     body = {"command": ["true"], "description": "once"}

@@ -56,7 +56,7 @@ def test_tasks_are_made_as_their_manager_says(service: LocalService, job: JobRec
 def test_many_tasks_are_one_arrival(service: LocalService, job: JobRecord) -> None:
     """All or none; with a key, once."""
     items = [{"job_uuid": job.uuid, "sequence": n % 3} for n in range(10)]
-    key = make_key("k", b"body")
+    key = make_key("k", "", b"body")
     made = service.call(tasks.create_many, [*items, {**items[0], "qsequence": 50}], key)
     assert (made.count, made.first_qsequence) == (11, 51)
     assert service.call(tasks.create_many, [*items, {**items[0], "qsequence": 50}], key) == made

@@ -444,7 +444,7 @@ class ServiceMachine(RuleBasedStateMachine):
             self.named += 1
             name: Name | None = RequestName((token_hash(one.token), f"r{self.named}"), b"same")
             if more % 2:
-                name = make_key(f"k{self.named}", b"same")
+                name = make_key(f"k{self.named}", "", b"same")
             create = partial(self.service.as_token, one.token, tasks.create_many, [{}, {}], name)
             assert create().uuids == create().uuids
             seen["repeats"] += 1

@@ -65,7 +65,7 @@ def test_the_secret_is_kept_nowhere(tmp_path: Path) -> None:
     """Its hash is; neither the database's files nor any answer but the first hold it."""
     service = LocalService(tmp_path / "jobtasks.db")
     ada = new_user(service)
-    key = make_key("again", b"body")
+    key = make_key("again", "", b"body")
     token = service.call(user_tokens.create, {"owner_uuid": ada.uuid}, key)
     secret = secret_of(token)
     assert service.call(user_tokens.create, {"owner_uuid": ada.uuid}, key).api_token is None

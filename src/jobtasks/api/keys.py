@@ -17,10 +17,11 @@ def key_of(request: Request, raw: bytes, deliveries: Deliveries) -> Name | None:
     Raises:
         Invalid: an Idempotency-Key that is too long.
     """
-    key = make_key(request.headers.get("idempotency-key"), raw)
+    call = f"{request.method} {request.scope['path']}"
+    key = make_key(request.headers.get("idempotency-key"), call, raw)
     request_id = request.headers.get("x-request-id", "")
     secret = secret_of(request)
     if key is not None or secret is None or not REQUEST_ID.fullmatch(request_id):
         return key
-    call = f"{request.method} {request.scope['path']}?{request.url.query}"
+    call = f"{call}?{request.url.query}"
     return make_name(secret, request_id, call, raw, deliveries.__contains__)

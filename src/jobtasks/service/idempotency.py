@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from jobtasks.core.errors import Invalid
 from jobtasks.service import repeats
 from jobtasks.service.context import Caller, Context
-from jobtasks.service.repeats import RequestName
+from jobtasks.service.repeats import RequestName, request_hash
 
 T = TypeVar("T")
 KEY_CHARACTERS_MAX = 255
@@ -27,6 +27,7 @@ class Key(NamedTuple):
 
     text: str
     body_hash: bytes
+    """Of a submit id: of the attributes; else of method, address and body."""
     is_submit_id: bool = False
     """Whether it is remembered for ever, and apart from keys that are not."""
 
@@ -42,8 +43,8 @@ class Remembered(NamedTuple):
     answer: str
 
 
-def make_key(text: str | None, body: bytes) -> Key | None:
-    """Return the key of a request, None when it brings none.
+def make_key(text: str | None, call: str, body: bytes) -> Key | None:
+    """Return the key of a request, None when it brings none; `call` is its method and address.
 
     Raises:
         Invalid: the key is too long.
@@ -52,7 +53,7 @@ def make_key(text: str | None, body: bytes) -> Key | None:
         return None
     if len(text) > KEY_CHARACTERS_MAX:
         raise Invalid(f"Idempotency-Key must have at most {KEY_CHARACTERS_MAX} characters")
-    return Key(text, hashlib.sha256(body).digest())
+    return Key(text, request_hash(call, body))
 
 
 def submit_key(submit_id: str, attributes: Mapping[str, Any]) -> Key:
@@ -111,7 +112,8 @@ def recalled(ctx: Context, caller: Caller, key: Key, recall: Callable[[Any], T])
         return None
     if known.body_hash != key.body_hash:
         name_of_key = "submit_id" if key.is_submit_id else "Idempotency-Key"
-        raise Invalid(f"This {name_of_key} was used with another body (R22).")
+        other = "another body" if key.is_submit_id else "another body or call"
+        raise Invalid(f"This {name_of_key} was used with {other} (R22).")
     return recall(json.loads(known.answer))
 
 

@@ -42,8 +42,12 @@ def make_name(
 ) -> RequestName:
     """Return the name of a request: `call` is its method and address with the query."""
     ident = (token_hash(secret), request_id)
-    request_hash = hashlib.sha256(call.encode() + b"\0" + body).digest()
-    return RequestName(ident, request_hash, delivered(ident))
+    return RequestName(ident, request_hash(call, body), delivered(ident))
+
+
+def request_hash(call: str, body: bytes) -> bytes:
+    """Return the hash of what a request asks for."""
+    return hashlib.sha256(call.encode() + b"\0" + body).digest()
 
 
 def once(

@@ -177,7 +177,7 @@ class ServerProcess:
         is_over = site.oracle.is_over(site.store, token)
         try:
             if path == "/create":
-                key = idempotency.make_key(given["key"], body)
+                key = idempotency.make_key(given["key"], "", body)
                 made = site.as_token(token, tasks.create_many, given["items"], key)
                 answer = msgspec.json.encode({"uuids": list(made.uuids)})
             else:
