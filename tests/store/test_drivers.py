@@ -85,8 +85,9 @@ def run(path: Path, test: Callable[[Told], Any]) -> None:
     asyncio.run(main())
 
 
-def test_brief_pieces_run_in_the_loop(path: Path) -> None:
+def test_brief_pieces_run_in_the_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of one round in one commit, which a thread makes; the loop tells, when it is made."""
+    monkeypatch.setattr(drivers, "LOOP_SECONDS", SECONDS)
 
     async def test(told: Told) -> None:
         seen = commits_of(told.store)
