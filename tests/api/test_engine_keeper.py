@@ -1,20 +1,25 @@
-"""What is carried out beside the loop, with an engine that goes wrong (api/engine.py)."""
+"""What is carried out beside the loop, with an engine that goes wrong (api/engine_keeper.py)."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.api.conftest import LIMIT_SECONDS, LiveServer
+from tests.api.conftest import LIMIT_SECONDS, Api, LiveServer
 
-from jobtasks.api.engine import EngineKeeper
-from jobtasks.core.requests import Ask, RequestState
+from jobtasks.api import engine_line
+from jobtasks.api.edge import now
+from jobtasks.api.engine_keeper import EngineKeeper
+from jobtasks.api.engine_line import EngineLine
+from jobtasks.core.requests import Ask, RequestState, Sighting
 from jobtasks.core.settings import Settings
 from jobtasks.service import engines, jobs
 from jobtasks.service.context import Caller, Context
@@ -42,7 +47,8 @@ class Kept:
         self._keeping = self._keep()
 
     def _keep(self) -> Future[None]:
-        keeper = EngineKeeper(self.server.edge, self.engine)
+        self.server.edge.engine_line = EngineLine(self.engine, now)
+        keeper = EngineKeeper(self.server.edge, self.server.edge.engine_line)
         return asyncio.run_coroutine_threadsafe(keeper.keep(), self.server._loop)
 
     def commit(self, work: Callable[[Context], Any]) -> Any:
@@ -88,6 +94,13 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     kept = Kept(tmp_path, QUICK)
     yield kept
     kept.close()
+
+
+@pytest.fixture
+def api(kept: Kept) -> Iterator[Api]:
+    api = Api(kept.server)
+    yield api
+    api.close()
 
 
 def test_requests_are_asked_for_and_ended(kept: Kept) -> None:
@@ -198,3 +211,61 @@ def test_hosts_have_a_request_each(kept: Kept) -> None:
     kept.engine.end(kept.engine.allocations[0].id, "REBOOT")
     kept.until("another", lambda: len(kept.engine.allocations) == 3)
     kept.until("both are granted", lambda: kept.states() == [RequestState.GRANTED] * 2)
+
+
+def state_of(api: Api) -> dict[str, Any]:
+    found: dict[str, Any] = api.get("sys/engine")
+    return found
+
+
+def silent_seconds(api: Api) -> float:
+    pattern = r"^jobtasks_engine_silent_seconds (.*)$"
+    (value,) = re.findall(pattern, api.http.get("/metrics").text, re.MULTILINE)
+    return float(value)
+
+
+def test_people_are_told_what_became_of_requests(kept: Kept, api: Api) -> None:
+    """How many are in which state, and why others brought no node."""
+    kept.engine.refuse = "no such partition"
+    kept.new_jobs(1)
+    kept.until("it was refused", lambda: state_of(api)["failures"] != [])
+    assert [failure["reason"] for failure in state_of(api)["failures"]] == ["no such partition"]
+    kept.engine.refuse = ""
+    kept.until("it is granted", lambda: state_of(api)["requests"]["granted"] == 1)
+    found = state_of(api)
+    assert (found["engine"], found["silence"], found["silent_since"]) == ("fake", None, None)
+    assert found["heard_at"] is not None
+
+
+def test_silence_is_told_while_it_lasts(kept: Kept, api: Api) -> None:
+    """Though nothing is wanted of the engine: it is asked because somebody wants to know."""
+    kept.engine.is_silent = True
+    kept.until("it is noticed", lambda: state_of(api)["silence"] is not None)
+    found = state_of(api)
+    assert (found["silence"], silent_seconds(api) > 0) == ("it says nothing", True)
+    assert state_of(api)["silent_since"] == found["silent_since"]
+    kept.engine.is_silent = False
+    kept.until("it is heard", lambda: state_of(api)["silence"] is None)
+    assert silent_seconds(api) == 0
+
+
+def test_who_asks_an_engine_that_hangs_is_told_so(
+    kept: Kept, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a limited time; however many ask, one question stands in line."""
+    monkeypatch.setattr(engine_line, "ANSWER_SECONDS", 0.05)
+    go_on = threading.Event()
+    asked = []
+
+    def hang(names: Sequence[str]) -> list[Sighting]:
+        asked.append(names)
+        assert go_on.wait(LIMIT_SECONDS)
+        return []
+
+    monkeypatch.setattr(kept.engine, "look", hang)
+    kept.until("it hangs", lambda: state_of(api)["silence"] == "nothing within 0.05 s")
+    for _ in range(5):
+        assert state_of(api)["silence"] is not None
+    assert len(asked) == 1
+    go_on.set()
+    kept.until("it is heard", lambda: state_of(api)["silence"] is None)

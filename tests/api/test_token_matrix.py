@@ -272,6 +272,7 @@ OPERATIONS = [
     Operation("GET /arvados/v1/jobs/{job}/export", row(DENIED, admin=(422, 422, 404))),
     Operation("POST /arvados/v1/jobs/import", row(DENIED, admin=alike(422)), lambda t: b"x"),
     Operation("GET /arvados/v1/sys/sizes", row(DENIED, admin=alike(200))),
+    Operation("GET /arvados/v1/sys/engine", row(DENIED, admin=alike(200))),
     Operation(
         "POST /arvados/v1/sys/gc", row(DENIED, admin=alike(200)), lambda t: {"dry_run": True}
     ),

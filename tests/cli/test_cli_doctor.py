@@ -216,6 +216,50 @@ def test_nodes() -> None:
     assert server_checks.nodes([node]).text == "n1 live, 2 slots, 4 cores, 2.0 GiB"
     assert server_checks.nodes([node | {"state": "gone"}]).level is WARN
     assert server_checks.nodes([node] * 12).text.endswith(" and 2 more")
+    assert server_checks.nodes([], gives_nodes=True).level is OK
+
+
+ENGINE: dict[str, Any] = {
+    "engine": "slurm",
+    "heard_at": "2026-01-01T00:00:00.000000000Z",
+    "silence": None,
+    "silent_since": None,
+    "requests": {"wanted": 1, "unknown": 0, "asked": 0, "granted": 3},
+    "failures": [],
+}
+FAILURE = {"reason": "Invalid partition", "requests": 2, "last_at": "2026-01-01T00:00:00Z"}
+SILENT = {"silence": "squeue: no controller", "silent_since": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("told", "level", "text"),
+    [
+        ({}, OK, "slurm answers; requests for nodes: 1 wanted, 3 granted"),
+        ({"requests": {"wanted": 0}}, OK, "slurm answers; requests for nodes: none"),
+        ({"failures": [FAILURE]}, WARN, "2 brought no node within the hour, the last: Invalid"),
+        (SILENT, FAIL, "no answer since 2026-01-01T00:00:00Z: squeue: no controller"),
+        ({"engine": "local", "heard_at": None}, OK, "local: no nodes are asked for"),
+        ({"heard_at": None, **SILENT}, FAIL, "slurm gives no answer"),
+    ],
+)
+def test_engines(told: dict[str, Any], level: Level, text: str) -> None:
+    """Silence fails, whatever it said before; requests that brought nothing are told."""
+    found = server_checks.engine(ENGINE | told)
+    assert (found.level, text in found.text) == (level, True), found
+
+
+@pytest.mark.parametrize(
+    ("told", "idle"),
+    [
+        ({"requests": {"wanted": 0, "asked": 0}}, True),
+        ({"requests": {"wanted": 0, "asked": 1}}, False),
+        ({"requests": {}, **SILENT}, False),
+        ({"requests": {}, "heard_at": None}, False),
+    ],
+)
+def test_engines_that_would_give_nodes(told: dict[str, Any], idle: bool) -> None:
+    """Only of one that answers and has nothing to do no node need be there."""
+    assert server_checks.is_idle(ENGINE | told) is idle
 
 
 def test_what_answers_must_be_a_server_of_ours() -> None:

@@ -373,11 +373,14 @@ def test_an_hour_of_a_silent_queue_ends_nothing(cluster: Cluster, tmp_path: Path
             wait_until("squeue was silent often", lambda: len(calls.read_text().split("\n")) > 10)
             now = sorted(cluster.ask("squeue", "-h", "-o", "%i").split())
             assert set(before) <= set(now)
+            assert farm.api.get("/sys/engine")["silence"] is not None
             flag.unlink()
             for job in (*made, waiting):
                 job.complete()
                 tasks = farm.api.tasks(job.uuid)
                 assert {task["attempts"] for task in tasks} == {1}
+            told = farm.api.get("/sys/engine")
+            assert (told["engine"], told["silence"], told["failures"]) == ("slurm", None, [])
             cluster.until_empty()
 
 

@@ -12,6 +12,7 @@ from jobtasks.api.agents import Agents
 from jobtasks.api.boundary import AGENTS, Boundary, on_crash, on_no_route, on_refusal
 from jobtasks.api.discovery import Discovery
 from jobtasks.api.edge import Edge
+from jobtasks.api.engine import EngineState
 from jobtasks.api.events import Events
 from jobtasks.api.exporting import Exporting
 from jobtasks.api.health import Health
@@ -46,6 +47,7 @@ def routes_of(edge: Edge) -> list[Route]:
         *Logs(edge).routes(),
         *Events(edge).routes(),
         *Upkeep(edge).routes(),
+        *EngineState(edge).routes(),
         *Health(edge).routes(),
     ]
     routes += Discovery(edge, routes).routes()

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from jobtasks.api.bodies import Bodies
 from jobtasks.api.deliveries import Deliveries
+from jobtasks.api.engine_line import EngineLine
 from jobtasks.api.forms import FORM
 from jobtasks.api.hub import LOGS_TOPIC, Hub
 from jobtasks.api.meters import Measured, Meters
@@ -142,6 +143,8 @@ class Edge:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self.is_manager = not store.is_shared
         """Whether this server is the one that manages."""
+        self.engine_line: EngineLine | None = None
+        """To what nodes are asked of; None: nobody is asked."""
         store.on_hints(self._hinted)
 
     def _context(self, tx: Tx) -> Context:

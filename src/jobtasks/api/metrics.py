@@ -36,8 +36,18 @@ class Metrics:
         found = await self._edge.read(request, census.take)
         room = await self._edge.in_thread(self._room)
         pauses = _of_pauses(self._edge.pauses)
-        lines = [*_of_census(found), *room, *_of_meters(self._edge.meters), *pauses]
+        engine = self._engine()
+        lines = [*_of_census(found), *room, *_of_meters(self._edge.meters), *pauses, *engine]
         return Response("\n".join([*lines, ""]), media_type=CONTENT_TYPE)
+
+    def _engine(self) -> Iterable[str]:
+        """Return how long the engine has been silent, if there is one."""
+        line = self._edge.engine_line
+        if line is None:
+            return ()
+        text = "Since the engine gives no answer; 0 while it does."
+        value = line.silent_seconds()
+        return _family("jobtasks_engine_silent_seconds", "gauge", text, [({}, value)])
 
     def _room(self) -> list[str]:
         """Return what things take on disk; logs as they were measured last, if ever."""

@@ -264,6 +264,17 @@ SIZES = schemas.flat(
     pack_bytes=COUNT,
     free_bytes=COUNT,
 )
+ENGINE = schemas.flat(
+    engine=TEXT,
+    heard_at=NULLABLE_TEXT,
+    silence=NULLABLE_TEXT,
+    silent_since=NULLABLE_TEXT,
+    requests=schemas.flat(wanted=COUNT, unknown=COUNT, asked=COUNT, granted=COUNT),
+    failures={
+        "type": "array",
+        "items": schemas.flat(reason=TEXT, requests=COUNT, last_at=TEXT),
+    },
+)
 AGE: Json = {"type": ["number", "null"], "minimum": 0}
 COLLECT: Json = {
     "type": "object",
@@ -429,6 +440,7 @@ SPECIAL: Mapping[str, Details] = {
         )
     ),
     f"GET {BASE}/sys/sizes": Details(SIZES),
+    f"GET {BASE}/sys/engine": Details(ENGINE),
     f"POST {BASE}/sys/gc": Details(
         COLLECTED, body=COLLECT, example={"dry_run": True, "jobs_older_than_seconds": 2592000}
     ),

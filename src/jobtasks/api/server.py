@@ -22,8 +22,9 @@ from starlette.routing import Route
 
 from jobtasks.api.app import make_app
 from jobtasks.api.connection import bounded_by
-from jobtasks.api.edge import Edge
-from jobtasks.api.engine import EngineKeeper
+from jobtasks.api.edge import Edge, now
+from jobtasks.api.engine_keeper import EngineKeeper
+from jobtasks.api.engine_line import EngineLine
 from jobtasks.api.housekeeping import keep_house
 from jobtasks.api.hub import Hub
 from jobtasks.api.jsonlog import log_to_stderr
@@ -324,7 +325,7 @@ class ServerProcess:
         keeping_house = asyncio.create_task(keep_house(edge))
         telling = asyncio.create_task(Notifier(edge, self._notify_secret).run())
         engine = self._engine(edge.world)
-        keeping_engine = asyncio.create_task(EngineKeeper(edge, engine).keep()) if engine else None
+        keeping_engine = self._keep_engine(edge, engine) if engine else None
         while not http.started and not serving.done():
             await asyncio.sleep(0.001)
         url = local_url(self._listener)
@@ -365,6 +366,10 @@ class ServerProcess:
             print(f"sign in once, within an hour: {address}", file=sys.stderr, flush=True)
         else:
             logger.info("sign in once, within an hour", extra={"url": address})
+
+    def _keep_engine(self, edge: Edge, engine: Engine) -> asyncio.Task[None]:
+        edge.engine_line = EngineLine(engine, now)
+        return asyncio.create_task(EngineKeeper(edge, edge.engine_line).keep())
 
     def _engine(self, world: World) -> Engine | None:
         """Return the engine that is asked for nodes; None: this machine is the only one.

@@ -21,6 +21,8 @@ CLOCK_SECONDS_MAX = 5.0
 NODES_NAMED = 10
 KIB = 1024
 GONE = "gone"
+TRIED = {"slurm": "`sinfo` and `squeue --me`", "ssh": "`ssh HOST true`"}
+"""Commands that tell people what an engine's silence is about, by engine."""
 
 
 def no_address(state: StateDirectory) -> Finding:
@@ -74,13 +76,18 @@ def _with_token(http: httpx.Client, address: Address) -> Iterator[Finding]:
     yield token(user)
     if not user.is_success:
         return
+    is_admin = user.json()["is_admin"]
+    state = get("/sys/engine") if is_admin else None
+    gives_nodes = False
+    if state is not None and state.is_success:
+        yield engine(state.json())
+        gives_nodes = is_idle(state.json())
     listed = get("/nodes", limit=1000)
     if listed.is_success:
-        yield nodes(listed.json()["items"])
-    if user.json()["is_admin"]:
-        room = get("/sys/sizes")
-        if room.is_success:
-            yield sizes(room.json())
+        yield nodes(listed.json()["items"], gives_nodes=gives_nodes)
+    room = get("/sys/sizes") if is_admin else None
+    if room is not None and room.is_success:
+        yield sizes(room.json())
 
 
 def token(user: httpx.Response) -> Finding:
@@ -95,9 +102,14 @@ def token(user: httpx.Response) -> Finding:
     return ok("token", f"of {found['username']}, {what}")
 
 
-def nodes(found: list[dict[str, Any]]) -> Finding:
-    """Return how many machines run tasks, and what they have."""
+def nodes(found: list[dict[str, Any]], *, gives_nodes: bool = False) -> Finding:
+    """Return how many machines run tasks, and what they have.
+
+    `gives_nodes`: there is an engine that would give some.
+    """
     heard = [node for node in found if node["state"] != GONE]
+    if not heard and gives_nodes:
+        return ok("nodes", "none now: jobs will have them from the engine")
     if not heard:
         advice = "`jobtasks serve` without --no-agent, or `jobtasks agent` on a machine"
         return warn("nodes", "no agent is heard: nothing runs", advice)
@@ -108,6 +120,35 @@ def nodes(found: list[dict[str, Any]]) -> Finding:
     ]
     more = f" and {len(heard) - NODES_NAMED} more" if len(heard) > NODES_NAMED else ""
     return ok("nodes", "; ".join(named) + more)
+
+
+def is_idle(state: dict[str, Any]) -> bool:
+    """Return whether nodes are asked for, and nobody needs one now."""
+    is_heard = state["heard_at"] is not None and not state["silence"]
+    return is_heard and not any(state["requests"].values())
+
+
+def engine(state: dict[str, Any]) -> Finding:
+    """Return whether what nodes are asked of answers, and whether it gives them."""
+    name = state["engine"]
+    if state["silence"]:
+        text = f"{name} gives no answer since {state['silent_since']}: {state['silence']}"
+        tried = TRIED.get(name, "its commands")
+        advice = (
+            "what runs goes on, nothing new gets a node:"
+            f" try {tried} on the server's machine, as the server's user"
+        )
+        return fail("engine", text, advice)
+    if state["heard_at"] is None:
+        return ok("engine", f"{name}: no nodes are asked for, tasks run where agents are")
+    told = ", ".join(f"{number} {word}" for word, number in state["requests"].items() if number)
+    text = f"{name} answers; requests for nodes: {told or 'none'}"
+    if not state["failures"]:
+        return ok("engine", text)
+    last = state["failures"][0]
+    times = sum(failure["requests"] for failure in state["failures"])
+    text += f"; {times} brought no node within the hour, the last: {last['reason']}"
+    return warn("engine", text, "`jobtasks job explain JOB` tells what a job waits for")
 
 
 def sizes(room: dict[str, int]) -> Finding:

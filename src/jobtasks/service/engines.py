@@ -1,7 +1,8 @@
 """Requests to engines: what the manager decides of them, and what is learned about them.
 
 `arrange` is the manager's part: it reads, asks core/growth.py, writes. The rest is called by who
-carries the requests out (api/engine.py), one short transaction for each thing that became known.
+carries the requests out (api/engine_keeper.py), one short transaction for each thing that became
+known.
 Every write names the state that it expects, so that what came too late changes nothing.
 """
 
@@ -31,6 +32,10 @@ KEPT_SECONDS = 86400.0
 """How long a request that is over is remembered."""
 SWEPT = 100
 REASON_CHARACTERS_MAX = 255
+FAILURES_SECONDS = 3600.0
+"""How long it is told that requests brought no node."""
+FAILURES_MAX = 5
+"""Reasons that are told."""
 VANISHED = "the engine does not know it any more"
 
 
@@ -88,6 +93,30 @@ class Failures(NamedTuple):
     number: int
     last_at: int | None
     reason: str | None
+
+
+class InState(NamedTuple):
+    """Requests in one state."""
+
+    state: str
+    requests: int
+
+
+class Failure(NamedTuple):
+    """Requests that brought no node for the same reason."""
+
+    reason: str
+    requests: int
+    last_at: int
+
+
+class Asked(NamedTuple):
+    """What became of what an engine was asked for."""
+
+    requests: dict[str, int]
+    """How many are in each state that is not over."""
+    failures: list[Failure]
+    """Of the last hour, the last first."""
 
 
 class Known(NamedTuple):
@@ -295,6 +324,16 @@ def bind(ctx: Context, request: Known, node_id: int, place: str, *, is_new: bool
 def open_requests(ctx: Context) -> list[RequestRow]:
     """Return the requests that are not over."""
     return ctx.tx.all(RequestRow, "requests_open")
+
+
+def asked(ctx: Context) -> Asked:
+    """Return what became of all requests together, for administrators."""
+    counts = dict(ctx.tx.all(InState, "requests_by_state"))
+    after = ctx.now - round(FAILURES_SECONDS * MICROSECONDS)
+    return Asked(
+        {state.value: counts.get(state, 0) for state in RequestState if state != RequestState.OVER},
+        ctx.tx.all(Failure, "requests_failed_lately", after=after, limit=FAILURES_MAX),
+    )
 
 
 def leaving_places(ctx: Context) -> dict[int, list[str]]:

@@ -43,6 +43,14 @@ WHERE job_id = :job_id AND state = 'over' AND joined = 0 AND reason IS NOT NULL 
     SELECT max(id) FROM engine_request WHERE job_id = :job_id AND joined > 0
 ), 0);
 
+-- requests_by_state: how many requests are in each state that is not over
+SELECT state, count(*) FROM engine_request WHERE state <> 'over' GROUP BY state;
+
+-- requests_failed_lately: what brought no node, though nobody of ours ended it, by reason, the last first
+SELECT reason, count(*), max(over_at) FROM engine_request
+WHERE state = 'over' AND joined = 0 AND reason IS NOT NULL AND ending IS NULL AND over_at > :after
+GROUP BY reason ORDER BY max(over_at) DESC LIMIT :limit;
+
 -- hosts_tried: what was asked lately of a standing engine and is over
 SELECT ask FROM engine_request WHERE job_id IS NULL AND state = 'over' AND over_at > :after;
 
