@@ -103,6 +103,43 @@ def test_brief_pieces_run_in_the_loop(path: Path, monkeypatch: pytest.MonkeyPatc
     run(path, test)
 
 
+def test_who_is_called_comes_into_the_same_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a piece wakes others to submit is written with it; nobody else is waited for."""
+    monkeypatch.setattr(drivers, "LOOP_SECONDS", SECONDS)
+
+    async def test(told: Told) -> None:
+        seen = commits_of(told.store)
+        bell = asyncio.Event()
+
+        async def answer() -> None:
+            await bell.wait()
+            told.submit("called", ahead=True)
+
+        def call(tx: Tx) -> None:
+            bell.set()
+            piece.calls_others = True
+            put(tx, "caller")
+
+        answering = asyncio.create_task(answer())
+        await asyncio.sleep(0)
+        piece = told.submit("caller", work=call)
+        assert await told.all(2) == ["caller", "called"]
+        await answering
+        assert (stored(path), len(seen)) == (["called", "caller"], 1)
+
+        def call_nobody(tx: Tx) -> None:
+            piece.calls_others = True
+            put(tx, "alone")
+
+        piece = told.submit("alone", work=call_nobody)
+        await told.all(3)
+        assert len(seen) == 2
+
+    run(path, test)
+
+
 def test_what_takes_long_runs_in_a_thread(path: Path) -> None:
     """The loop goes on meanwhile, and tells of it afterwards."""
 

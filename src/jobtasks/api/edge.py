@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from jobtasks.api.bodies import Bodies
 from jobtasks.api.deliveries import Deliveries
 from jobtasks.api.engine_line import EngineLine
 from jobtasks.api.forms import FORM
-from jobtasks.api.hub import LOGS_TOPIC, Hub
+from jobtasks.api.hub import LOGS_TOPIC, NODES_TOPIC, Hub
 from jobtasks.api.meters import Measured, Meters
 from jobtasks.api.seats import Bell
 from jobtasks.core.errors import Invalid, JobTasksError, NotLoggedIn, TooManyRequests
@@ -136,6 +137,7 @@ class Edge:
         self.pauses = (store.pause, self.log_pause)
         self.timelines = Timelines()
         self.packs = _packs(world)
+        self._loop_thread = threading.get_ident()
         self._noting: set[str] = set()
         """Tokens whose use is about to be noted."""
         self._agents: set[str | None] = set()
@@ -300,6 +302,7 @@ class Edge:
             wake.update(ctx.wake)
             if wake:
                 tx.hint(wake)
+            piece.calls_others = self._call_agents(wake, but)
             measured.extend(ctx.measured)
             return result
 
@@ -323,6 +326,15 @@ class Edge:
         except asyncio.CancelledError:
             piece.withdraw()
             raise
+
+    def _call_agents(self, wake: set[str], but: Bell | None) -> bool:
+        """Ask an agent whether it takes what became ready, before that is on disk: what it takes
+        goes into the same commit, or neither is. Return whether one comes; not from a thread.
+        """
+        if NODES_TOPIC not in wake or threading.get_ident() != self._loop_thread:
+            return False
+        wake.remove(NODES_TOPIC)
+        return self.hub.work_is_ready(but)
 
     def submit(
         self, work: Callable[[Context], object], over: Callable[[], None] | None = None

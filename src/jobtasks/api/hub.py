@@ -44,6 +44,11 @@ class Hub:
         if NODES_TOPIC in topics:
             self.seats.work_is_ready(but)
 
+    def work_is_ready(self, but: Bell | None = None) -> bool:
+        """Wake who waits for work, as `ring` does; return whether an agent was asked."""
+        self.ring((NODES_TOPIC,), but)
+        return self.seats.has_asked
+
     @contextmanager
     def listen(self, *topics: str) -> Iterator[Bell]:
         """Have a bell that rings for any of `topics`."""

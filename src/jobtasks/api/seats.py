@@ -89,6 +89,11 @@ class Seats:
                 self._asked.discard(seat)
                 self._ask(1)
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether somebody is asked and has not looked yet."""
+        return bool(self._asked)
+
     def work_is_ready(self, but: Bell | None = None) -> None:
         """Ask somebody whether he takes what became ready, except `but`, who has looked."""
         self._times += 1

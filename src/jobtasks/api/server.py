@@ -54,6 +54,7 @@ from jobtasks.service import sessions, setup
 from jobtasks.service.context import World
 from jobtasks.store.base import ServedStore
 from jobtasks.store.sqlite import SqliteStore
+from jobtasks.store.sqlite_library import take_no_locks
 
 REFUSED = 125
 KEEP_ALIVE_SECONDS = 75
@@ -146,6 +147,7 @@ def serve(options: ServeOptions, settings: Settings | None = None) -> int:
 def _serve(options: ServeOptions, settings: Settings) -> int:
     if not options.allow_plain_http:
         refuse_open_network(options.host)
+    take_no_locks()
     with contextlib.ExitStack() as stack:
         state = StateDir(options.state, anywhere=options.allow_network_file_system)
         stack.callback(state.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from functools import cached_property
 
 
 class JobState(StrEnum):
@@ -51,7 +52,7 @@ class TaskState(IntEnum):
     COMPLETE = 2
     FAILED = 3
 
-    @property
+    @cached_property
     def word(self) -> str:
         """Return the spelling of attribute `state`."""
         return self.name.lower()

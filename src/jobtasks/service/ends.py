@@ -42,16 +42,21 @@ class EndFacts(NamedTuple):
     children: int
     stop: str | None
     canary: int
-    task_uuid: str
     sequence: int
     progress: float | None
     success: int | None
-    command: str | None
     spent: str | None
-    job_uuid: str
-    script: str | None
-    runtime_constraints: str
+    runs_command: int
+    """Whether its exit code is the verdict (R39)."""
     needs: str
+
+
+class FailureFacts(NamedTuple):
+    """What a task's failure for good means for its job."""
+
+    job_uuid: str
+    task_uuid: str
+    runtime_constraints: str
 
 
 class BatchRow(NamedTuple):
@@ -188,8 +193,7 @@ def _record_of(
 ) -> tuple[float | None, bool | None]:
     """Return (progress, success) as they are, or as the agent writes them for a command (R39)."""
     success = None if facts.success is None else bool(facts.success)
-    runs_command = facts.command is not None or facts.script is None
-    if not runs_command or success is not None or ended.kind != "exit":
+    if not facts.runs_command or success is not None or ended.kind != "exit":
         return facts.progress, success
     attempts_left = bool(needs.max_attempts) and spent.own + 1 < needs.max_attempts
     exit_code = None if ended.signal else ended.exit_code
@@ -262,13 +266,15 @@ def _fail(
         now=ctx.now,
     )
     ledger.move(facts.job_id, facts.sequence, TaskState.RUNNING, TaskState.FAILED)
-    on_failure = shapes.job_constraints(facts.runtime_constraints).on_failure or "finish"
+    failure = ctx.tx.one(FailureFacts, "failure_facts", job_id=facts.job_id, task_id=facts.task_id)
+    assert failure is not None
+    on_failure = shapes.job_constraints(failure.runtime_constraints).on_failure or "finish"
     if on_failure != "continue":
         ctx.tx.run("tally_halt", job_id=facts.job_id, halt=on_failure)
     if on_failure == "cancel":
-        reason = f"task {facts.task_uuid} failed"
+        reason = f"task {failure.task_uuid} failed"
         ctx.tx.run("attempts_stop_job", job_id=facts.job_id, reason=reason)
-        ctx.wake.update({"nodes", facts.job_uuid})
+        ctx.wake.update({"nodes", failure.job_uuid})
 
 
 def _retry(
@@ -437,7 +443,8 @@ def _close(
 ) -> None:
     """Close the attempt's record; its token dies with it (R32). `state` is now the task's."""
     reason = " ".join(reason.split())[:REASON_CHARACTERS_MAX]
-    ctx.measured.append(("attempts_ended", cause.value, 1))
+    word = cause.value
+    ctx.measured.append(("attempts_ended", word, 1))
     events.task_changed(
         ctx,
         facts.job_id,
@@ -445,7 +452,7 @@ def _close(
         TaskState.RUNNING,
         state,
         number=facts.number,
-        cause=cause.value,
+        cause=word,
         exit_code=ended.exit_code,
         signal=ended.signal,
         reason=reason or None,
@@ -454,7 +461,7 @@ def _close(
         {
             "attempt_id": facts.id,
             "now": ctx.now,
-            "cause": cause.value,
+            "cause": word,
             "reason": reason,
             "counted": int(counted),
             "node_fault": int(node_fault),

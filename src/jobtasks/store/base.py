@@ -93,7 +93,7 @@ class Tx(Protocol):
 class Piece:
     """A write on its way: what is to be run, and who is told of its outcome."""
 
-    __slots__ = ("is_brief", "is_withdrawn", "tell", "work")
+    __slots__ = ("calls_others", "is_brief", "is_withdrawn", "tell", "work")
 
     def __init__(
         self,
@@ -109,6 +109,9 @@ class Piece:
         """It takes a few dozen statements at most, whatever is in the database: the loop itself may
         run it."""
         self.is_withdrawn = False
+        self.calls_others = False
+        """Whether its work has woken, in the loop, who will submit something because of it: that
+        may go into the same commit."""
 
     def withdraw(self) -> None:
         """Say that nobody waits any more: what has not begun is not run, and told to nobody."""

@@ -78,6 +78,8 @@ class LoopDriver:
         """Whether the thread has the writer."""
         self._is_due = False
         """Whether the loop is about to look at the lines."""
+        self._until = 0.0
+        """How long the group that the loop runs takes further pieces."""
         self._done: deque[list[Outcome]] = deque()
         self._jobs: SimpleQueue[Callable[[], list[Outcome]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -113,16 +115,27 @@ class LoopDriver:
             return
         self._is_busy = True
         if self._lines.is_next(_is_brief) and self._writer.begin(wait=False):
-            until = time.monotonic() + LOOP_SECONDS
-            while (piece := self._lines.take_if(_is_brief)) is not None:
-                self._writer.run(piece)
-                if self._writer.is_full or time.monotonic() >= until:
-                    break
-            self._jobs.put(self._writer.end)
+            self._until = time.monotonic() + LOOP_SECONDS
+            self._run_brief()
         else:
             first = self._lines.take()
             assert first is not None
             self._jobs.put(partial(write_group, self._writer, self._lines, first))
+
+    def _run_brief(self) -> None:
+        """Run what has gathered, and what is submitted because of it, in the next round."""
+        calls_others = False
+        while (piece := self._lines.take_if(_is_brief)) is not None:
+            self._writer.run(piece)
+            calls_others = calls_others or piece.calls_others
+            if self._writer.is_full or time.monotonic() >= self._until:
+                break
+        else:
+            if calls_others:
+                # Who was woken comes before this call.
+                self._loop.call_soon(self._run_brief)
+                return
+        self._jobs.put(self._writer.end)
 
     def _settle(self) -> None:
         """Tell what the thread has finished, and go on with what has gathered."""

@@ -50,13 +50,17 @@ SELECT id FROM attempt WHERE job_id = :job_id AND state < 3 AND state < 2;
 
 -- attempts_end_facts: what deciding the ends of attempts needs
 SELECT a.id, a.task_id, a.job_id, a.number, a.node_id, a.agent_id, a.state, a.shape_id, a.memory_kib,
-    a.children, a.stop, a.canary, t.uuid, t.sequence, t.progress, t.success, t.command, t.spent, j.uuid,
-    j.script, j.runtime_constraints, s.needs
+    a.children, a.stop, a.canary, t.sequence, t.progress, t.success, t.spent,
+    t.command IS NOT NULL OR j.script IS NULL, s.needs
 FROM json_each(:attempt_ids) AS w
 JOIN attempt AS a ON a.id = w.value
 JOIN task AS t ON t.id = a.task_id
 JOIN job AS j ON j.id = a.job_id
 JOIN shape AS s ON s.id = a.shape_id;
+
+-- failure_facts: what the failure of a task for good means for its job
+SELECT j.uuid, t.uuid, j.runtime_constraints FROM task AS t JOIN job AS j ON j.id = :job_id
+WHERE t.id = :task_id;
 
 -- attempt_running: the agent names it for the first time
 UPDATE attempt SET state = 1, started_at = :now, missing_since = NULL WHERE id = :attempt_id AND state = 0;
