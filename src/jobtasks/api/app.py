@@ -71,4 +71,6 @@ def make_app(edge: Edge, pages: Sequence[Route] = ()) -> Boundary:
         for route in routes
         if route.path.startswith(AGENTS) and "POST" in (route.methods or ())
     ]
-    return Boundary(app, of_agents, edge.world.settings, edge.meters, edge.bodies)
+    return Boundary(
+        app, of_agents, edge.world.settings, edge.meters, edge.bodies, JobTasks(edge).report
+    )

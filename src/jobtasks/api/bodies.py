@@ -50,6 +50,17 @@ class Bodies:
         finally:
             self.held_bytes -= held
 
+    @contextmanager
+    def hold_whole(self, body: bytes) -> Iterator[None]:
+        """Do the same with a body that is here already."""
+        size = len(body)
+        self._refuse(size, 0)
+        self.held_bytes += size
+        try:
+            yield
+        finally:
+            self.held_bytes -= size
+
     def _refuse(self, more: int, own: int) -> None:
         is_alone = self.held_bytes == own
         if more and not is_alone and self.held_bytes + more > self._bytes_max:

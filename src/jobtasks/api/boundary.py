@@ -13,10 +13,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jobtasks.api import renewals
+from jobtasks.api import renewals, reports
 from jobtasks.api.answers import error_answer, failure
 from jobtasks.api.bodies import Bodies
-from jobtasks.api.connection import HEAD_TOO_LARGE
+from jobtasks.api.connection import HEAD_TOO_LARGE, TakeReport
 from jobtasks.api.meters import Meters
 from jobtasks.api.requests import prepare
 from jobtasks.core.errors import (
@@ -65,15 +65,18 @@ class Boundary:
         settings: Settings,
         meters: Meters,
         bodies: Bodies,
+        take_report: TakeReport,
     ) -> None:
         """`direct` are those of `app` that take a POST and are called past it: by agents, all the
-        time, and the way through the application costs more than to take a renewal.
+        time, and the way through the application costs more than to take a renewal. `take_report`
+        is called past it by tasks.
         """
         self._app = app
         self._direct = {route.path: route for route in direct}
         self._settings = settings
         self._meters = meters
         self._bodies = bodies
+        self._take_report = take_report
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -140,6 +143,26 @@ class Boundary:
         self._meters.count_request("POST", renewals.PATH, answer.status_code)
         return answer
 
+    async def report(self, report: reports.Report) -> Response:
+        """Answer a report that came the short way, as `__call__` would."""
+        request_id = _new_request_id()
+        self._meters.requests_open += 1
+        try:
+            if self._meters.requests_open > self._settings.requests_open_max:
+                raise TooManyRequests
+            with self._bodies.hold_whole(report.body):
+                answer = await self._take_report(report)
+        except JobTasksError as error:
+            answer = error_answer(error)
+        except Exception:
+            logger.exception("a request failed", extra={"request": request_id, "path": report.path})
+            answer = crash_answer(request_id)
+        finally:
+            self._meters.requests_open -= 1
+        answer.raw_headers += [(b"x-request-id", request_id.encode("latin-1")), *CROSS_ORIGIN]
+        self._meters.count_request(report.method, reports.ROUTE, answer.status_code)
+        return answer
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if HEAD_TOO_LARGE in scope:
@@ -193,7 +216,11 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID_VALUE.fullmatch(value):
             return str(value, "latin-1")
-    # A name, no secret: it need not ask the system for noise.
+    return _new_request_id()
+
+
+def _new_request_id() -> str:
+    """Return a name, no secret: it need not ask the system for noise."""
     return f"req-{random.getrandbits(80):020x}"
 
 
@@ -224,6 +251,10 @@ async def on_crash(request: Request, error: Exception) -> Response:
     """Answer what nobody expected; the traceback goes into the server's log, not to the client."""
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)
-    name = request.scope[REQUEST_ID]
+    return crash_answer(request.scope[REQUEST_ID])
+
+
+def crash_answer(name: str) -> Response:
+    """Return the answer to a request of this name that failed by our mistake."""
     message = f"Something went wrong in the server; its log says more ({name})."
     return failure(500, JobTasksError.code, (message,))

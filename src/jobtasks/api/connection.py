@@ -15,7 +15,7 @@ from enum import Enum
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from jobtasks.api import renewals
+from jobtasks.api import renewals, reports
 from jobtasks.api.answers import error_answer
 from jobtasks.api.deliveries import EXCHANGE, Exchange
 from jobtasks.api.requests import DRAIN_BYTES_MAX
@@ -42,6 +42,8 @@ FAREWELL_SECONDS = 0.5
 
 Renew = Callable[[renewals.Headers, bytes], Awaitable[Response]]
 """Answers a renewal by its headers and body."""
+TakeReport = Callable[[reports.Report], Awaitable[Response]]
+"""Answers a report."""
 
 
 class Part(Enum):
@@ -70,11 +72,14 @@ class BoundedConnection(HttpToolsProtocol):
     """The newest request on the connection."""
     renew: Renew | None = None
     """What answers a renewal that came whole, past all that is below (api/renewals.py)."""
-    _renewing: asyncio.Task[None] | None = None
+    report: TakeReport | None = None
+    """What answers a report that came whole, past the same (api/reports.py)."""
+    _answering: asyncio.Task[None] | None = None
+    """Answers a request that goes a short way."""
     _early = b""
-    """What came while a renewal was answered."""
+    """What came while it was answered."""
     _is_last = False
-    """The server ends: nothing follows the renewal that is answered."""
+    """The server ends: nothing follows what is answered."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Expect a request."""
@@ -92,15 +97,15 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived; refuse a head that is too large before it is whole."""
-        if self._renewing is not None:
+        if self._answering is not None:
             self._early += data
             self.transport.pause_reading()
             return
-        if self._part is Part.NOTHING and (self.cycle is None or self.cycle.response_complete):
-            renewal = renewals.read(data)
-            if renewal is not None and self.renew is not None:
-                self._take_renewal(self.renew, *renewal)
-                return
+        is_first = self._part is Part.NOTHING and (
+            self.cycle is None or self.cycle.response_complete
+        )
+        if is_first and self._goes_short_way(data):
+            return
         began = self._part
         if began is Part.NOTHING and self._arriving is None:
             self._expect(self.settings.head_seconds)
@@ -161,7 +166,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """End after what is under way."""
-        if self._renewing is not None:
+        if self._answering is not None:
             self._is_last = True
             return
         super().shutdown()
@@ -173,23 +178,35 @@ class BoundedConnection(HttpToolsProtocol):
         """Answer what is no HTTP."""
         self._refuse(MalformedRequest(msg))
 
-    def _take_renewal(self, renew: Renew, headers: renewals.Headers, body: bytes) -> None:
+    def _goes_short_way(self, data: bytes) -> bool:
+        """Have `data` answered past the HTTP server, if it is a whole request of a known form."""
+        if self.renew is not None and (renewal := renewals.read(data)) is not None:
+            self._answer_soon(self.renew(*renewal))
+        elif self.report is not None and (report := reports.read(data)) is not None:
+            self._answer_soon(self.report(report), self.server_state.default_headers)
+        else:
+            return False
+        return True
+
+    def _answer_soon(
+        self, answering: Awaitable[Response], first: renewals.Headers | None = None
+    ) -> None:
         self._expect(None)
         self._unset_keepalive_if_required()
         if self._exchange is not None:
             self._exchange.delivered()
             self._exchange = None
-        self._renewing = self.loop.create_task(self._answer_renewal(renew, headers, body))
+        self._answering = self.loop.create_task(self._answer(answering, first))
         # The server waits for these when it ends.
-        self.tasks.add(self._renewing)
-        self._renewing.add_done_callback(self.tasks.discard)
+        self.tasks.add(self._answering)
+        self._answering.add_done_callback(self.tasks.discard)
 
-    async def _answer_renewal(self, renew: Renew, headers: renewals.Headers, body: bytes) -> None:
-        answer = await renew(headers, body)
-        self._renewing = None
+    async def _answer(self, answering: Awaitable[Response], first: renewals.Headers | None) -> None:
+        answer = await answering
+        self._answering = None
         if self.transport.is_closing():
             return
-        self.transport.write(renewals.render(answer))
+        self.transport.write(renewals.render(answer, first))
         if self._is_last or renewals.ends_connection(answer):
             self.transport.close()
             return
@@ -237,15 +254,24 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded_by(settings: Settings, renew: Renew) -> type[BoundedConnection]:
+def bounded_by(
+    settings: Settings, renew: Renew, report: TakeReport | None = None
+) -> type[BoundedConnection]:
     """Return the class of connections that keep to these settings, and to this process's files.
 
-    `renew` answers renewals that come whole.
+    `renew` answers renewals that come whole, `report` reports; these must be allowed any form that
+    is read here, or they go the long way.
     """
     files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_allowed = (
+        settings.head_bytes_max >= renewals.HEAD_BYTES_MAX
+        and settings.headers_max >= reports.HEADERS_MAX
+        and settings.body_bytes_max >= reports.BODY_BYTES_MAX
+    )
     members = {
         "settings": settings,
         "renew": staticmethod(renew),
+        "report": staticmethod(report) if report is not None and is_allowed else None,
         "connections_open_max": min(settings.connections_max, max(files_max - FILES_OF_OWN, 1)),
     }
     return type("BoundedConnection", (BoundedConnection,), members)

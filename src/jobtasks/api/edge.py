@@ -58,8 +58,12 @@ def token_of(request: Request) -> str | None:
     given = _token_parameter(request)
     if given:
         return given
-    words = request.headers.get("authorization", "").split()
-    for scheme, token in pairwise(words):
+    return token_in(request.headers.get("authorization", ""))
+
+
+def token_in(authorization: str) -> str | None:
+    """Return the token that a header of this name carries."""
+    for scheme, token in pairwise(authorization.split()):
         if scheme in ("Bearer", "OAuth2"):
             return token
     return None
@@ -200,15 +204,26 @@ class Edge:
 
         A rehearsal is undone before anybody sees it. `brief`: see `Piece.is_brief`.
         """
-        admit, in_turn = self._admission(request), self._in_turn()
+        admitted = self._in_turn_as(self._admission(request), work)
+        if is_rehearsal(request):
+            return await self._rehearse(admitted)
+        return await self.commit(admitted, brief=brief)
+
+    async def write_as(self, token: str, call: str, work: Work[T]) -> T:
+        """Do the same with what is brief for who has this token; `call` as scopes name it."""
+        admitted = self._in_turn_as(self._admission_of(token, call), work)
+        return await self.commit(admitted, brief=True)
+
+    def _in_turn_as(
+        self, admit: Callable[[Context], Caller], work: Work[T]
+    ) -> Callable[[Context], T]:
+        in_turn = self._in_turn()
 
         def admitted(ctx: Context) -> T:
             in_turn()
             return work(ctx, admit(ctx))
 
-        if is_rehearsal(request):
-            return await self._rehearse(admitted)
-        return await self.commit(admitted, brief=brief)
+        return admitted
 
     async def write_ahead(
         self, request: Request, work: Work[T], but: Bell | None = None, *, brief: bool = False
@@ -264,8 +279,9 @@ class Edge:
 
     def _admission(self, request: Request) -> Callable[[Context], Caller]:
         """Return what finds out, within a transaction, who sends a request, and whether he may."""
-        token, call = token_of(request), call_of(request.method, request.scope["path"])
+        return self._admission_of(token_of(request), call_of(request.method, request.scope["path"]))
 
+    def _admission_of(self, token: str | None, call: str) -> Callable[[Context], Caller]:
         def admit(ctx: Context) -> Caller:
             caller = tokens.identify(ctx, token, call)
             if caller.token is not None and tokens.is_use_news(caller, ctx.now):

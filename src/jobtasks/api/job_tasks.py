@@ -13,13 +13,23 @@ from starlette.routing import Route
 from jobtasks.api.answers import json_answer
 from jobtasks.api.bulk import create_in_slices
 from jobtasks.api.collection import BASE, Collection, Methods
-from jobtasks.api.edge import Edge, is_rehearsal
+from jobtasks.api.edge import Edge, is_rehearsal, token_in
 from jobtasks.api.items import Items
-from jobtasks.api.parsing import Body, parse_fields, parse_records, raw_fields, read_body
+from jobtasks.api.parsing import (
+    Body,
+    parse_fields,
+    parse_record,
+    parse_records,
+    raw_fields,
+    read_body,
+)
 from jobtasks.api.ranges import Span, asked_span, range_headers
 from jobtasks.api.rendering import render_attempt, render_task
-from jobtasks.core.errors import Invalid, NotFound
+from jobtasks.api.reports import Report
+from jobtasks.core.errors import Invalid, NotFound, NotLoggedIn
+from jobtasks.core.filters import parse_select
 from jobtasks.core.resources import RESOURCES, is_digits
+from jobtasks.core.scopes import call_of
 from jobtasks.core.states import AttemptState
 from jobtasks.core.timestamps import render_time
 from jobtasks.service import explain, listing, logs, tasks
@@ -78,6 +88,23 @@ class JobTasks(Collection[TaskRecord]):
             brief=True,
         )
         return self.answer(task, names)
+
+    async def report(self, report: Report) -> Response:
+        """Do as `update` for a request that says nothing else (api/reports.py)."""
+        token = token_in(report.authorization)
+        if token is None:
+            raise NotLoggedIn
+        body = parse_record(self.resource, report.body, self.settings)
+        names = parse_select(self.resource, body.parameters.get("select"))
+        whole = report.method == "PUT"
+        record = await self.edge.write_as(
+            token,
+            call_of(report.method, report.path),
+            lambda ctx, caller: tasks.update(
+                ctx, caller, report.uuid, body.attributes, whole=whole
+            ),
+        )
+        return self.answer(record, names)
 
     async def _create_large(self, request: Request, items: Items, key: Name | None) -> BulkCreated:
         if not is_rehearsal(request):

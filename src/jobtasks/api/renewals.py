@@ -16,7 +16,7 @@ PATH = "/agent/v1/sync"
 HEAD_BYTES_MAX = 1024
 """A longer head is not of that form."""
 _START = f"POST {PATH} HTTP/1.1\r\n".encode()
-_HEAD_END = b"\r\n\r\n"
+HEAD_END = b"\r\n\r\n"
 _NAMES = frozenset({b"host", b"authorization", b"content-type", b"content-length"})
 """A request with any other header is not of that form."""
 _UNPRINTABLE = re.compile(rb"[^\x20-\x7e]")
@@ -31,27 +31,36 @@ def read(data: bytes) -> tuple[Headers, bytes] | None:
     """Return headers, in lower case, and body when `data` is one renewal and nothing else."""
     if not data.startswith(_START):
         return None
-    end = data.find(_HEAD_END)
+    end = data.find(HEAD_END)
     if not 0 <= end <= HEAD_BYTES_MAX:
         return None
-    headers: Headers = []
-    for line in data[len(_START) : end].split(b"\r\n"):
-        if _UNPRINTABLE.search(line):
-            return None
-        name, _, value = line.partition(b":")
-        headers.append((name.lower(), value.strip(b" ")))
+    headers = read_headers(data[len(_START) : end])
+    if headers is None:
+        return None
     given = dict(headers)
-    body = data[end + len(_HEAD_END) :]
+    body = data[end + len(HEAD_END) :]
     is_plain = len(given) == len(headers) and given.keys() <= _NAMES
     if not is_plain or given.get(b"content-length") != b"%d" % len(body):
         return None
     return headers, body
 
 
-def render(answer: Response) -> bytes:
-    """Return an answer as it is sent."""
-    lines = [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
-    return b"".join((_FIRST_LINES[answer.status_code], *lines, b"\r\n", bytes(answer.body)))
+def read_headers(lines: bytes) -> Headers | None:
+    """Return the headers in the lines of a head; None when one has anything but plain text."""
+    headers: Headers = []
+    for line in lines.split(b"\r\n"):
+        if _UNPRINTABLE.search(line):
+            return None
+        name, _, value = line.partition(b":")
+        headers.append((name.lower(), value.strip(b" ")))
+    return headers
+
+
+def render(answer: Response, first: Headers | None = None) -> bytes:
+    """Return an answer as it is sent, `first` before its own headers."""
+    lines = [name + b": " + value for name, value in (*(first or ()), *answer.raw_headers)]
+    head = _FIRST_LINES[answer.status_code] + b"\r\n".join(lines)
+    return head + HEAD_END + bytes(answer.body)
 
 
 def ends_connection(answer: Response) -> bool:

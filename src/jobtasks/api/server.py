@@ -449,7 +449,7 @@ def http_config(edge: Edge, pages: Sequence[Route] = ()) -> uvicorn.Config:
     app = make_app(edge, pages)
     return uvicorn.Config(
         app,
-        http=bounded_by(edge.world.settings, app.renew),
+        http=bounded_by(edge.world.settings, app.renew, app.report),
         ws="none",
         lifespan="off",
         proxy_headers=False,

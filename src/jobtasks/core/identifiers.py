@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+PAIRS = tuple(high + low for high in DIGITS for low in DIGITS)
 TYPES = {
     "job": "8i9sb",
     "job_task": "ot0gb",
@@ -32,11 +33,13 @@ TOKENS_KEPT = 4096
 
 def base36(number: int, width: int) -> str:
     """Return `number` in lower-case base 36, padded with zeros to `width` digits."""
-    digits = []
-    for _ in range(width):
-        number, digit = divmod(number, 36)
-        digits.append(DIGITS[digit])
-    return "".join(reversed(digits))
+    found = []
+    for _ in range(width // 2):
+        number, pair = divmod(number, 36 * 36)
+        found.append(PAIRS[pair])
+    if width % 2:
+        found.append(DIGITS[number % 36])
+    return "".join(reversed(found))
 
 
 def consecutive(start: int, count: int, width: int) -> list[str]:

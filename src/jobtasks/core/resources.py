@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -97,9 +98,14 @@ class Resource:
     @property
     def wrappers(self) -> tuple[str, ...]:
         """Keys that may wrap a record: old clients spell ``job_task`` in three ways."""
-        words = self.singular.split("_")
-        camel = words[0] + "".join(word.title() for word in words[1:])
-        return tuple(dict.fromkeys((self.singular, camel, "".join(words))))
+        return _spellings(self.singular)
+
+
+@cache
+def _spellings(singular: str) -> tuple[str, ...]:
+    words = singular.split("_")
+    camel = words[0] + "".join(word.title() for word in words[1:])
+    return tuple(dict.fromkeys((singular, camel, "".join(words))))
 
 
 def _plain(kind: Kind, filter_class: FilterClass) -> Callable[..., Attribute]:

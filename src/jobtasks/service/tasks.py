@@ -91,26 +91,32 @@ def update(
             " job manager may write to it (R7)."
         )
     given = changes.accepted(changes.TASKS, task, attributes, REPORTED, whole=whole)
-    report(ctx, caller, task, given)
-    return show(ctx, caller, uuid)
+    return report(ctx, caller, task, given)
 
 
-def report(ctx: Context, caller: Caller, task: TaskRecord, given: dict[str, Any]) -> None:
-    """Store the values of `REPORTED` that a write names, the task's record being this attempt's."""
+def report(ctx: Context, caller: Caller, task: TaskRecord, given: dict[str, Any]) -> TaskRecord:
+    """Store the values of `REPORTED` that a write names, the task's record being this attempt's.
+
+    Return the record as it is then: nothing else of it is moved by that, so it is not read again.
+    """
     if not given:
-        return
+        return task
     values = with_progress({name: _reported(ctx, name, value) for name, value in given.items()})
+    if isinstance(success := values.get("success"), bool):
+        values["success"] = int(success)
+    task = task._replace(**values, modified_at=ctx.now)
     changed = ctx.tx.run(
         "task_report",
         task_id=task.id,
         attempt_id=caller.attempt_id,
-        progress=values.get("progress", task.progress),
-        success=values.get("success", task.success),
-        output=values.get("output", task.output),
+        progress=task.progress,
+        success=task.success,
+        output=task.output,
         now=ctx.now,
     )
     if not changed:
         raise StaleAttempt
+    return task
 
 
 def _reported(ctx: Context, name: str, value: Any) -> Any:
