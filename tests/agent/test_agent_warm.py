@@ -157,6 +157,19 @@ def test_a_program_sees_no_difference(warmed: Tasks, tmp_path: Path, form: str) 
     assert warm == cold
 
 
+@pytest.mark.rule("R38")
+def test_a_script_that_comes_again_sees_no_difference(warmed: Tasks) -> None:
+    """From the third time on it is not compiled any more (agent/codes.py)."""
+    command = [PYTHON, str(Path(__file__).with_name("warm_probe.py"))]
+    seen = []
+    for _ in range(4):
+        assert warmed.run(*command).exit_code == 0, warmed.text()
+        text = re.sub(rf"token-{warmed.last}\b", "the token", warmed.text())
+        seen.append(json.loads(re.sub(rf"(0gb-|QSEQUENCE\W+)0*{warmed.last}\b", r"\1N", text)))
+    assert all(one == seen[0] for one in seen)
+    assert seen[0]["warm"]
+
+
 ENDS = {
     "code": "import sys; print('out'); sys.exit(3)",
     "no code": "raise SystemExit",

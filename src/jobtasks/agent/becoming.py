@@ -77,6 +77,15 @@ class Appearance:
         self._libc.prctl(PR_SET_NAME, name, 0, 0, 0)
 
 
+class Known:
+    """The modules that a server has, and its forks from it."""
+
+    def __init__(self) -> None:
+        self.names = frozenset(sys.modules)
+        self.last = next(reversed(sys.modules))
+        """The one that came last."""
+
+
 class Task:
     """What a child needs to know to become its program."""
 
@@ -86,7 +95,8 @@ class Task:
         fds: list[int],
         waits: int,
         appearance: Appearance,
-        known: frozenset[str],
+        known: Known,
+        code: CodeType | None,
     ) -> None:
         self._order = order
         self.line: list[str] = []
@@ -98,6 +108,8 @@ class Task:
         self.appearance = appearance
         self.known = known
         """The modules that it has from the server."""
+        self.code = code
+        """That of its script, if the server has it."""
 
     def settle(self) -> None:
         """Take its place among processes; returns when the agent knows of it."""
@@ -151,7 +163,7 @@ def run(task: Task) -> NoReturn:
     task.settle()
     status, caught = 0, None
     try:
-        status = execute(task.line)
+        status = execute(task.line, task.code)
     except BaseException as error:
         caught = error
     if caught is not None:
@@ -161,10 +173,10 @@ def run(task: Task) -> NoReturn:
     finish(status, task.known)
 
 
-def execute(line: list[str]) -> int:
+def execute(line: list[str], ready: CodeType | None) -> int:
     """Run what a command line has after the interpreter's name: a script, code, or a module.
 
-    Return an exit code.
+    `ready`: the script's code, if it is known. Return an exit code.
     """
     words = line[1:]
     first = words[0]
@@ -180,7 +192,8 @@ def execute(line: list[str]) -> int:
         runpy._run_module_as_main(words[1])  # type: ignore[attr-defined]
         return 0
     try:
-        code = command_code(words[1], main) if first == "-c" else script_code(first, main)
+        is_text = first == "-c"
+        code = command_code(words[1], main) if is_text else script_code(first, main, ready)
     except OSError as error:
         what = f"can't open file {first!r}: [Errno {error.errno}] {error.strerror}"
         sys.stderr.write(f"{sys.executable}: {what}\n")
@@ -223,13 +236,15 @@ def command_code(text: str, main: ModuleType) -> CodeType:
     return compile(text + "\n", "<string>", "exec", dont_inherit=True)
 
 
-def script_code(path: str, main: ModuleType) -> CodeType:
-    """Return the code of a script; errors: OSError."""
-    with open(path, "rb") as file:
-        text = file.read()
+def script_code(path: str, main: ModuleType, ready: CodeType | None) -> CodeType:
+    """Return the code of a script, `ready` if it is; errors: OSError."""
+    text = b""
+    if ready is None:
+        with open(path, "rb") as file:
+            text = file.read()
     look_first(os.path.dirname(os.path.realpath(path)))
     vars(main).update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
-    return compile(text, path, "exec", dont_inherit=True)
+    return ready or compile(text, path, "exec", dont_inherit=True)
 
 
 def report(error: BaseException) -> int:
@@ -275,7 +290,7 @@ def exit_status(end: SystemExit) -> int:
     return 1
 
 
-def finish(status: int, known: frozenset[str]) -> NoReturn:
+def finish(status: int, known: Known) -> NoReturn:
     """End as Python does: threads, exit handlers, the task's own objects, buffers, C library.
 
     Python would also take apart what the server has imported, and so copy nearly every page that
@@ -332,22 +347,42 @@ def flushed() -> bool:
     return done
 
 
-def forget_modules(known: frozenset[str]) -> None:
+def forget_modules(known: Known) -> None:
     """Let go of all modules that the task has imported, in Python's order: first their names."""
     for name in ("last_type", "last_value", "last_traceback", "last_exc"):
         if hasattr(sys, name):
             setattr(sys, name, None)
     left = []
-    for name in list(sys.modules):
-        if name == "__main__" or name not in known:
-            found = sys.modules.pop(name)
-            if isinstance(found, type(sys)):
-                left.append(weakref.ref(found))
-            del found
+    for name in (*own_modules(known), "__main__"):
+        found = sys.modules.pop(name, None)
+        if isinstance(found, type(sys)):
+            left.append(weakref.ref(found))
+        del found
     gc.collect()
     for reference in reversed(left):
         if (module := reference()) is not None:
             clear(vars(module))
+
+
+def own_modules(known: Known) -> list[str]:
+    """Return the names of modules that the server does not know, the oldest first.
+
+    They stand behind those that it knows. These are not looked at: to hold a name for a moment is
+    to write to it, and so to copy the page that it is on.
+    """
+    found, passed = [], 0
+    for name in reversed(sys.modules):
+        if name not in known.names:
+            found.append(name)
+        else:
+            passed += 1
+            if name == known.last:
+                break
+    found.reverse()
+    if len(sys.modules) - len(found) == len(known.names) and passed == 1:
+        return found
+    # Some were taken out, and perhaps put in again, behind others.
+    return [name for name in sys.modules if name not in known.names]
 
 
 def clear(names: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ import sys
 
 TYPE_CHECKING = False  # as in typing, which costs memory that each fork would pay for
 if TYPE_CHECKING:
-    from jobtasks.agent import becoming, spawner
+    from jobtasks.agent import becoming, codes, spawner
 else:
     # Found by its place, for this interpreter may not know the package; and not left where a
     # task's own modules are looked for.
@@ -29,10 +29,11 @@ else:
     _path, _writes = [place for place in sys.path if place != _here], sys.dont_write_bytecode
     sys.path[:], sys.dont_write_bytecode = [_here, *_path], True
     import becoming
+    import codes
     import spawner
 
     sys.path[:], sys.dont_write_bytecode = _path, _writes
-    for _name in ("becoming", "spawner"):
+    for _name in ("becoming", "codes", "spawner"):
         del sys.modules[_name]
 
 SOCKET = 3
@@ -145,19 +146,21 @@ def serve(asked: socket.socket, agent: int, modules: list[str]) -> becoming.Task
     sys.stdout.flush()
     sys.stderr.flush()
     forks = Forks()
-    known = frozenset(sys.modules)
+    scripts = codes.Scripts()
+    known = becoming.Known()
     gc.collect()
     # What there is now is never looked at again by the collector, which would copy it all.
     gc.freeze()
     asked.sendall(spawner.ANSWER.pack(0, 0))
     while taken := spawner.take(asked):
         order, fds = taken
+        code = scripts.code(order)
         waits, goes = os.pipe()
         pid, error = forks.fork(fds[4] if len(fds) > 4 else -1)
         if pid == 0:
             os.close(goes)
             asked.close()
-            return becoming.Task(order, fds, waits, appearance, known)
+            return becoming.Task(order, fds, waits, appearance, known, code)
         for fd in fds:
             os.close(fd)
         asked.sendall(spawner.ANSWER.pack(pid, error))
@@ -165,6 +168,8 @@ def serve(asked: socket.socket, agent: int, modules: list[str]) -> becoming.Task
         os.write(goes, b"1")
         os.close(waits)
         os.close(goes)
+        if code is None:
+            scripts.learn(order)
     return None
 
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 
 WAIT_SECONDS = 0.02
-"""What is taken should start within this time, by what tasks took lately; longer ones need no
-start ahead of time."""
+"""What is taken should start within this time, by what tasks took lately."""
+
+ONE_SECONDS = 0.05
+"""One waits behind each slot while tasks are no longer than this, half the time after which it is
+given back; longer ones need no start ahead of time."""
 
 WAITING_MAX = 32
 """Attempts that wait on a node, or one for each slot where there are more slots."""
@@ -46,7 +49,7 @@ class Pace:
         `longest_seconds`: for how long one has been running now.
         """
         seconds = max(self._mean_seconds, longest_seconds)
-        if seconds > WAIT_SECONDS:
+        if seconds > ONE_SECONDS:
             return 1
         most = max(WAITING_MAX // self._slots, 1)
         return 1 + min(most, math.ceil(WAIT_SECONDS / max(seconds, 1e-3)))
