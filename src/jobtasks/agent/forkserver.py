@@ -40,6 +40,9 @@ SOCKET = 3
 """The descriptor on which the agent speaks."""
 ROOM = "JOBTASKS_ROOM"
 """A variable that, as the last argument, only makes room for what /proc is to show of tasks."""
+BIND = "LD_BIND_NOW"
+"""A variable that has the system's loader look for all functions at once: each fork would look for
+those that it is the first to call, and copy the pages where that is noted."""
 CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
 PR_GET_TID_ADDRESS = 40
 
@@ -139,6 +142,7 @@ def serve(asked: socket.socket, agent: int, modules: list[str]) -> becoming.Task
     if os.getppid() != agent:
         return None
     os.chdir("/")
+    os.environ.pop(BIND, None)
     appearance = becoming.Appearance(ROOM)
     line = "\0".join([sys.executable, __file__, *modules])
     appearance.show(b"forkserver", os.fsencode(line), b"")

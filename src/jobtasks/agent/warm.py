@@ -96,7 +96,7 @@ class ForkServer:
         try:
             asked = self._helper.launch(
                 words(self.kind),
-                {**base, forkserver.ROOM: " " * ROOM_BYTES},
+                {**base, forkserver.BIND: "1", forkserver.ROOM: " " * ROOM_BYTES},
                 [
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),  # type: ignore[list-item]
                     (os.POSIX_SPAWN_DUP2, writer, 1),
