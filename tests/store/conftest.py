@@ -15,12 +15,20 @@ import pytest
 import uvloop
 from tests.databases import Cluster
 
+from jobtasks.store import drivers, groups
 from jobtasks.store.base import Store
 from jobtasks.store.postgres import PostgresStore
 from jobtasks.store.serving import Serving
 from jobtasks.store.sqlite import SqliteStore
 
 T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def no_group_ends_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the machine keeps a test standing; where it is the point, a test says so."""
+    monkeypatch.setattr(drivers, "LOOP_SECONDS", 60.0)
+    monkeypatch.setattr(groups, "GROUP_SECONDS", 60.0)
 
 
 @dataclass(frozen=True)

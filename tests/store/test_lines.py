@@ -76,6 +76,20 @@ def test_time_without_others_is_not_owed_to_them() -> None:
     assert writer.take(3) == ["ahead", "ahead", "other"]
 
 
+@pytest.mark.rule("R33", "R40")
+def test_time_in_which_nobody_writes_is_not_owed_to_others() -> None:
+    """After a quiet night a burst of theirs does not go ahead of the agents that come with it."""
+    writer = Writer()
+    writer.put("ahead", 1, seconds=0.01)
+    writer.take(1)
+    writer.lines.release()
+    writer.now += 36_000
+    writer.put("other", 100, seconds=0.01)
+    writer.put("ahead", 3, seconds=0.01)
+    assert writer.lines.is_next(lambda piece: piece[0] == "ahead")
+    assert writer.take(4) == ["ahead"] * 3 + ["other"]
+
+
 def test_nothing_is_left_behind_by_the_end() -> None:
     """What was put before it is taken; after that there is nothing, for everybody who asks."""
     writer = Writer()

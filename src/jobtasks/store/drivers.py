@@ -139,6 +139,8 @@ class LoopDriver:
 
     def _settle(self) -> None:
         """Tell what the thread has finished, and go on with what has gathered."""
+        # A quiet night is no time that agents had and others waited for.
+        self._lines.release()
         while self._done:
             self._is_busy = False
             tell(self._done.popleft())

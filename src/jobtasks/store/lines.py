@@ -35,6 +35,8 @@ class Lines(Generic[P]):
         self._is_slice = False
         """Whether others have the writer although agents wait."""
         self._took_other = False
+        self._is_released = True
+        """Whether nobody has the writer since the last piece."""
         self._taken_at = clock()
 
     def put(self, piece: P, *, ahead: bool) -> None:
@@ -57,9 +59,15 @@ class Lines(Generic[P]):
             self.close()
             return None
         self._taken_at = self._clock()
+        self._is_released = False
         line = self._next_line()
         self._took_other = line is self._others
         return line.popleft()
+
+    def release(self) -> None:
+        """Say that the last piece is written: from now on nobody has the writer."""
+        self._account_until_now()
+        self._is_released = True
 
     def is_next(self, fits: Callable[[P], bool]) -> bool:
         """Return whether the piece that is next fits; False when there is none."""
@@ -77,7 +85,7 @@ class Lines(Generic[P]):
 
     def _account_until_now(self) -> None:
         now = self._clock()
-        self._account(now - self._taken_at)
+        self._account(0.0 if self._is_released else now - self._taken_at)
         self._taken_at = now
 
     def _account(self, seconds: float) -> None:
