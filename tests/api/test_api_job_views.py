@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from tests.api.conftest import LIMIT_SECONDS, Api
 
+from jobtasks.service import timelines
+
 JOBS = "/arvados/v1/jobs"
 TASKS = "/arvados/v1/job_tasks"
 
@@ -115,8 +117,9 @@ def test_who_created_whom(api: Api) -> None:
 
 
 @pytest.mark.rule("R13")
-def test_a_timeline(api: Api) -> None:
+def test_a_timeline(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bars as the page describes them; parts of it; what cannot be asked for."""
+    monkeypatch.setattr(timelines, "READ_SECONDS", 60.0)
     job, node, attempts = grown(api, 2)
     node.end(attempts[0].attempt, 3)
     path = f"jobs/{job}/timeline"

@@ -17,11 +17,16 @@ from jobtasks.testing.service import LocalService
 SECOND = 1_000_000
 
 
+def unhurried() -> Timelines:
+    """Return timelines that are read whole with one call, on the slowest machine."""
+    return Timelines(clock=lambda: 0.0)
+
+
 def ask(
     service: LocalService, job: JobRecord, kept: Timelines | None = None, **asked: Any
 ) -> Answer:
     """Return a part of a job's timeline as it is now, from `kept` or read anew."""
-    return service.call((kept or Timelines()).answer, job.uuid, Asked(**asked))
+    return service.call((kept or unhurried()).answer, job.uuid, Asked(**asked))
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def worked(service: LocalService, agent: SimulatedAgent) -> JobRecord:
 def test_bars_say_where_when_and_how(service: LocalService, worked: JobRecord) -> None:
     """A row for each slot; what runs has no end."""
     service.pass_seconds(1)
-    kept = Timelines()
+    kept = unhurried()
     found = ask(service, worked, kept)
     assert (found.is_behind, found.attempts_read, found.cells) == (False, 5, None)
     assert [(row.hostname, row.slot, row.nodes) for row in found.rows] == [
@@ -79,7 +84,7 @@ def test_what_ran_is_looked_at_again(
     service: LocalService, agent: SimulatedAgent, worked: JobRecord
 ) -> None:
     """One timeline that is asked again and again says what one says that begins now."""
-    kept = Timelines()
+    kept = unhurried()
     for _ in range(3):
         service.pass_seconds(5, agent)
         assert ask(service, worked, kept) == ask(service, worked)
@@ -142,7 +147,7 @@ def test_few_timelines_are_kept(
 ) -> None:
     """The one that was asked for longest ago is read anew."""
     monkeypatch.setattr(timelines, "JOBS_MAX", 2)
-    kept = Timelines()
+    kept = unhurried()
     found = [service.started_job() for _ in range(3)]
     agent.take()
     for job in (*found, found[0]):
@@ -176,4 +181,4 @@ def test_nothing_has_begun(service: LocalService) -> None:
     found = ask(service, job)
     assert (found.first_at, found.rows, found.bars, found.is_behind) == (None, [], [], False)
     with pytest.raises(NotFound):
-        service.as_token(service.new_user("eve"), Timelines().answer, job.uuid, Asked())
+        service.as_token(service.new_user("eve"), unhurried().answer, job.uuid, Asked())
