@@ -14,7 +14,7 @@ import pytest
 from jobtasks.api import upkeep
 from jobtasks.api.housekeeping import keep_house
 
-from .conftest import FAST, Api, LiveServer
+from .conftest import FAST, LIMIT_SECONDS, Api, LiveServer
 
 NOBODY = "zzzzz-8i9sb-00000000000nobo"
 
@@ -171,7 +171,7 @@ def test_the_server_keeps_house_by_itself(tmp_path: Path) -> None:
 
     async def look_until_gone() -> list[str]:
         house = asyncio.create_task(keep_house(live.edge))
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(LIMIT_SECONDS - 5):
             while any(live.log_dir.iterdir()) or _is_there(api, job):
                 await asyncio.sleep(0.01)
         house.cancel()

@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 TYPE_CHECKING = False  # as in typing, which costs memory that each fork would pay for
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ ROOM = "JOBTASKS_ROOM"
 BIND = "LD_BIND_NOW"
 """A variable that has the system's loader look for all functions at once: each fork would look for
 those that it is the first to call, and copy the pages where that is noted."""
+GONE_SECONDS = 1.0
+"""How long a thread that has ended may be seen."""
 CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x200000, 0x1000000
 PR_GET_TID_ADDRESS = 40
 
@@ -118,6 +121,10 @@ def settle_threads() -> None:
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
+        # Whoever has joined a thread goes on a moment before the kernel has removed it.
+        until = time.monotonic() + GONE_SECONDS
+        while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < until:
+            time.sleep(0.001)
 
 
 def descriptors() -> set[str]:
