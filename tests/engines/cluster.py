@@ -156,6 +156,18 @@ class Cluster:
         script = f"hostname {name}; exec {program('slurmd')} -D -N {name}"
         self._nodes[name] = self._spawn(["unshare", *spaces, "sh", "-c", script], name)
 
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to all processes of a node."""
+        found = [self._nodes[name].pid]
+        for pid in found:
+            # Whoever is gone has no children; what it had is gone too.
+            with contextlib.suppress(OSError):
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    found += map(int, (thread / "children").read_text().split())
+        for pid in found[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def crash(self, name: str) -> None:
         """End a node with all its processes at once."""
         node = self._nodes.pop(name)

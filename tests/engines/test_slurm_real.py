@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -183,8 +184,7 @@ def test_a_node_crashes_in_the_middle(farm: Farm, cluster: Cluster, tmp_path: Pa
         return 5 <= done < count
 
     wait_until("it is under way", is_under_way, 60)
-    victim = lost_node(farm, again)
-    cluster.crash(victim)
+    victim = crashed(farm, cluster, again)
     try:
         found = farm.api.final(again, 120)
         assert found["output"] == wanted
@@ -225,17 +225,26 @@ def hash_job(farm: Farm, tree: Path, scripts: Path, constraints: dict[str, int])
     return uuid
 
 
-def lost_node(farm: Farm, job: str) -> str:
-    """Return a node on which the job runs something, other than the one that carries the script."""
-    found: list[str] = []
+def crashed(farm: Farm, cluster: Cluster, job: str) -> str:
+    """Crash a node on which the job runs something, other than the one that carries the script.
 
-    def look() -> bool:
-        tasks = farm.api.tasks(job, state="running")
-        found[:] = [farm.api.attempts(task["uuid"])[-1]["node"] for task in tasks]
-        return bool(found)
+    It is stopped first: on a busy machine all that ran there may else be over before the crash.
+    """
+    while True:
+        wait_until("something runs", lambda: where_it_runs(farm, job))
+        victim = max(where_it_runs(farm, job), default="")
+        if victim:
+            cluster.send(victim, signal.SIGSTOP)
+            if victim in where_it_runs(farm, job):
+                cluster.crash(victim)
+                return victim
+            cluster.send(victim, signal.SIGCONT)
 
-    wait_until("something runs", look)
-    return max(found)
+
+def where_it_runs(farm: Farm, job: str) -> list[str]:
+    """Return the node of each task of the job that runs."""
+    tasks = farm.api.tasks(job, state="running")
+    return [farm.api.attempts(task["uuid"])[-1]["node"] for task in tasks]
 
 
 @pytest.mark.rule("R14", "R35")
