@@ -32,7 +32,7 @@ from jobtasks.api.openapi import describe
 from jobtasks.core.settings import Settings
 
 BASE = "/arvados/v1"
-CASES = 200
+CASES = 100
 """Generated requests per operation: the same ones in every run of the same version."""
 load_all_checks()
 
