@@ -8,7 +8,7 @@ WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 AXE     = tests/web/node_modules/axe-core/axe.min.js
 STDLIB  = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 
-.PHONY: help setup packages run test check tests lock bench bench-peers torture vm pictures clean
+.PHONY: help setup packages run test check lint types tests lock bench bench-peers torture vm pictures clean
 
 help: ## show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -40,11 +40,17 @@ $(AXE): tests/web/package-lock.json
 run: setup ## run the main job: hash the Python standard library, one task per file
 	@$(BIN)/python examples/parallel_hash/demo.py $(STDLIB)
 
-test: setup packages check tests ## lint, types and every test
+# Types have a core of their own while tests wait.
+test: setup packages lint ## lint, types and every test
+	@$(MAKE) --no-print-directory --jobs=2 types tests
 
-check: setup ## lint and types
+check: lint types ## lint and types
+
+lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+
+types: setup
 	@$(BIN)/mypy
 
 # Where a shell forbids Python to keep what it has translated, each of hundreds of servers and

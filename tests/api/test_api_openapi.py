@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.routing import Route
 from tests.api.conftest import ADMIN, Api, LiveServer
+from tests.rounds import IS_TORTURE
 
 from jobtasks.api.app import routes_of
 from jobtasks.api.edge import Edge
@@ -32,8 +33,9 @@ from jobtasks.api.openapi import describe
 from jobtasks.core.settings import Settings
 
 BASE = "/arvados/v1"
-CASES = 100
-"""Generated requests per operation: the same ones in every run of the same version."""
+CASES = 500 if IS_TORTURE else 100
+"""Generated requests per operation: the same ones in every run of the same version, others under
+torture."""
 load_all_checks()
 
 
@@ -187,7 +189,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
     max_examples=CASES,
     deadline=None,
     database=None,
-    derandomize=True,
+    derandomize=not IS_TORTURE,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
