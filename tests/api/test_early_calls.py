@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.api.conftest import LIMIT_SECONDS, Api, LiveServer, Node
 
 from jobtasks.core.settings import Settings
 from jobtasks.protocol.messages import Orders
+from jobtasks.service.context import Context
 from jobtasks.store import drivers
 
 
@@ -73,6 +77,33 @@ def test_a_new_job_starts_in_the_commit_that_creates_it(quiet: Quiet) -> None:
     quiet.node.end(given.attempt)
     assert quiet.api.get(f"jobs/{job['uuid']}")["state"] == "Complete"
     assert quiet.commits == [*together, 1]
+
+
+def test_what_a_write_brings_is_freed_with_it(quiet: Quiet) -> None:
+    """Without the collector, which comes seldom: slices of a large create are megabytes."""
+    edge = quiet.server.edge
+
+    async def write() -> weakref.ref[Brought]:
+        brought = Brought()
+        freed = weakref.ref(brought)
+        await edge.commit(partial(take, brought), brief=True)
+        del brought
+        await edge.commit(lambda ctx: None, brief=True)
+        return freed
+
+    gc.disable()
+    try:
+        assert quiet.server.run(write())() is None
+    finally:
+        gc.enable()
+
+
+class Brought:
+    """What a write brings."""
+
+
+def take(brought: Brought, ctx: Context) -> None:
+    assert brought is not None
 
 
 def test_what_is_refused_calls_nobody(quiet: Quiet) -> None:

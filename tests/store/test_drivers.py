@@ -41,6 +41,7 @@ class Told:
         *,
         brief: bool = True,
         ahead: bool = False,
+        calls_others: bool = False,
         work: Callable[[Tx], Any] | None = None,
     ) -> Piece:
         """Have a piece store its name, or do `work`."""
@@ -53,7 +54,7 @@ class Told:
             self.tellers.add(threading.get_ident())
             self.outcomes.append((name, result, problem))
 
-        piece = Piece(run, tell, is_brief=brief)
+        piece = Piece(run, tell, is_brief=brief, calls_others=lambda: calls_others)
         self.store.submit(piece, ahead=ahead)
         return piece
 
@@ -125,21 +126,16 @@ def test_who_is_called_comes_into_the_same_commit(
 
         def call(tx: Tx) -> None:
             bell.set()
-            piece.calls_others = True
             put(tx, "caller")
 
         answering = asyncio.create_task(answer())
         await asyncio.sleep(0)
-        piece = told.submit("caller", work=call)
+        told.submit("caller", work=call, calls_others=True)
         assert await told.all(2) == ["caller", "called"]
         await answering
         assert (stored(path), len(seen)) == (["called", "caller"], 1)
 
-        def call_nobody(tx: Tx) -> None:
-            piece.calls_others = True
-            put(tx, "alone")
-
-        piece = told.submit("alone", work=call_nobody)
+        told.submit("alone", calls_others=True)
         await told.all(3)
         assert len(seen) == 2
 

@@ -311,14 +311,17 @@ class Edge:
         measured: list[Measured] = []
         outcome: asyncio.Future[T] = self.hub.loop.create_future()
 
+        has_called = False
+
         def run(tx: Tx) -> T:
+            nonlocal has_called
             ctx = self._context(tx)
             result = work(ctx)
             events.write(ctx)
             wake.update(ctx.wake)
             if wake:
                 tx.hint(wake)
-            piece.calls_others = self._call_agents(wake, but)
+            has_called = self._call_agents(wake, but)
             measured.extend(ctx.measured)
             return result
 
@@ -335,7 +338,8 @@ class Edge:
             else:
                 outcome.set_exception(problem)
 
-        piece = Piece(run, tell, is_brief=brief)
+        # Nothing above knows the piece: only the collector would free it, and what it brings.
+        piece = Piece(run, tell, is_brief=brief, calls_others=lambda: has_called)
         self.store.submit(piece, ahead=ahead)
         try:
             return await outcome

@@ -46,8 +46,10 @@ def make_name(
 
 
 def request_hash(call: str, body: bytes) -> bytes:
-    """Return the hash of what a request asks for."""
-    return hashlib.sha256(call.encode() + b"\0" + body).digest()
+    """Return the hash of what a request asks for; the body may be large, and is not copied."""
+    hashed = hashlib.sha256(call.encode() + b"\0")
+    hashed.update(body)
+    return hashed.digest()
 
 
 def once(

@@ -101,6 +101,7 @@ class Piece:
         tell: Callable[[Any, BaseException | None], None],
         *,
         is_brief: bool = False,
+        calls_others: Callable[[], bool] = bool,
     ) -> None:
         self.work = work
         self.tell = tell
@@ -108,10 +109,10 @@ class Piece:
         self.is_brief = is_brief
         """It takes a few dozen statements at most, whatever is in the database: the loop itself may
         run it."""
+        self.calls_others = calls_others
+        """Tells, after its work, whether that has woken, in the loop, who will submit something
+        because of it: that may go into the same commit."""
         self.is_withdrawn = False
-        self.calls_others = False
-        """Whether its work has woken, in the loop, who will submit something because of it: that
-        may go into the same commit."""
 
     def withdraw(self) -> None:
         """Say that nobody waits any more: what has not begun is not run, and told to nobody."""

@@ -127,7 +127,7 @@ class LoopDriver:
         calls_others = False
         while (piece := self._lines.take_if(_is_brief)) is not None:
             self._writer.run(piece)
-            calls_others = calls_others or piece.calls_others
+            calls_others = calls_others or piece.calls_others()
             if self._writer.is_full or time.monotonic() >= self._until:
                 break
         else:
