@@ -21,6 +21,7 @@ from jobtasks.api.engine_keeper import EngineKeeper
 from jobtasks.api.engine_line import EngineLine
 from jobtasks.core.requests import Ask, RequestState, Sighting
 from jobtasks.core.settings import Settings
+from jobtasks.engines.base import Refused
 from jobtasks.service import engines, jobs
 from jobtasks.service.context import Caller, Context
 from jobtasks.service.engines import RequestRow
@@ -269,3 +270,21 @@ def test_who_asks_an_engine_that_hangs_is_told_so(
     assert len(asked) == 1
     go_on.set()
     kept.until("it is heard", lambda: state_of(api)["silence"] is None)
+
+
+def test_a_refusal_is_an_answer(kept: Kept, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that will not end something now is not silent; it is told again."""
+    (made,) = kept.new_jobs(1)
+    kept.until("it is granted", lambda: kept.states() == [RequestState.GRANTED])
+    refusals = []
+
+    def refuse(engine_id: str) -> None:
+        refusals.append(engine_id)
+        raise Refused("not now")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kept.engine, "cancel", refuse)
+        kept.commit(lambda ctx: jobs.cancel(ctx, ADMIN, made, None))
+        kept.until("it was refused twice", lambda: len(refusals) >= 2)
+        assert state_of(api)["silence"] is None
+    kept.until("it is over", lambda: kept.states() == [])

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from jobtasks.api.edge import Edge, now
-from jobtasks.api.engine_line import MICROSECONDS, EngineLine, Question
+from jobtasks.api.engine_line import MICROSECONDS, EngineLine
 from jobtasks.api.seats import Bell
 from jobtasks.core.errors import Unavailable
 from jobtasks.core.requests import Ask, RequestState, Sighting
@@ -143,10 +143,7 @@ class EngineKeeper:
         """Tell the engine once; again when it was looked at and nothing has changed."""
         if (row.id, what) in self._told:
             return
-        try:
-            await self._line.command(command)
-        except (Refused, Unclear) as problem:
-            self._line.unheard(Question.REQUESTS, str(problem))
+        await self._line.tell(command)
         self._told.add((row.id, what))
         # What came of it is seen by looking.
         self._looked_at = min(self._looked_at, time.monotonic() - self._soon())
@@ -192,10 +189,7 @@ class EngineKeeper:
         for one in live:
             if one is not kept:
                 logger.warning("%s has %s twice: ending %s", self._engine.name, row.name, one)
-                try:
-                    await self._line.command(lambda id=one.engine_id: self._engine.cancel(id))  # type: ignore[misc]
-                except (Refused, Unclear) as problem:
-                    self._line.unheard(Question.REQUESTS, str(problem))
+                await self._line.tell(lambda id=one.engine_id: self._engine.cancel(id))  # type: ignore[misc]
         await self._edge.commit(lambda ctx: engines.note_seen(ctx, row.id, kept))
 
     async def _miss(self, row: RequestRow, began: int) -> None:
@@ -207,12 +201,7 @@ class EngineKeeper:
                 await self._edge.commit(lambda ctx: engines.ask_again(ctx, row.id))
             return
         engine_id = row.engine_id
-        try:
-            is_gone = await self._line.command(lambda: self._engine.is_gone(engine_id))
-        except (Refused, Unclear) as problem:
-            self._line.unheard(Question.REQUESTS, str(problem))
-            return
-        if is_gone:
+        if await self._line.tell(lambda: self._engine.is_gone(engine_id)):
             await self._edge.commit(lambda ctx: engines.note_over(ctx, row.id, engines.VANISHED))
 
     async def _learn_limits(self) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from jobtasks.core.requests import Limits, Sighting
+from jobtasks.core.requests import Sighting
 from jobtasks.engines.base import Engine, Refused, Unclear
 
 T = TypeVar("T")
@@ -43,8 +43,6 @@ class EngineLine:
         self._clock = clock
         self.heard_at: int | None = None
         """When it told last what was asked for, Unix microseconds; None: not yet."""
-        self.limits: Limits | None = None
-        """What it can grant at most, as it said last."""
         self._silences: dict[Question, Silence] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._is_closed = False
@@ -73,9 +71,7 @@ class EngineLine:
 
     async def learn_limits(self) -> bool:
         """Ask what it can grant at most (R30); return whether it answered."""
-        limits = await self._ask(Question.LIMITS, self.engine.limits)
-        self.limits = limits or self.limits
-        return limits is not None
+        return await self._ask(Question.LIMITS, self.engine.limits) is not None
 
     async def look(self, names: Sequence[str]) -> list[Sighting] | None:
         """Return what it has of requests of these names, None when it gives no answer."""
@@ -92,9 +88,19 @@ class EngineLine:
         try:
             await asyncio.wait_for(asyncio.shield(self._checking), ANSWER_SECONDS)
         except TimeoutError:
-            self.unheard(Question.REQUESTS, f"nothing within {ANSWER_SECONDS:g} s")
+            self._unheard(Question.REQUESTS, f"nothing within {ANSWER_SECONDS:g} s")
 
-    def unheard(self, question: Question, reason: str) -> None:
+    async def tell(self, call: Callable[[], T]) -> T | None:
+        """Have something done of which looking tells what came; None when it gives no answer."""
+        try:
+            return await self.command(call)
+        except Refused as refused:
+            logger.warning("%s refused: %s", self.engine.name, refused)
+        except Unclear as unclear:
+            self._unheard(Question.REQUESTS, str(unclear))
+        return None
+
+    def _unheard(self, question: Question, reason: str) -> None:
         """Note that it gives no answer, and why; each reason is logged once."""
         known = self._silences.get(question)
         if known is None or known.reason != reason:
@@ -105,7 +111,7 @@ class EngineLine:
         try:
             answer = await self.command(call)
         except (Refused, Unclear) as problem:
-            self.unheard(question, str(problem))
+            self._unheard(question, str(problem))
             return None
         self.heard_at = self._clock()
         if self._silences.pop(question, None):
