@@ -142,6 +142,26 @@ def test_who_is_called_comes_into_the_same_commit(
     run(path, test)
 
 
+def test_who_closes_finishes_a_group_that_waits_for_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is told and on disk; the round that it waited for finds nothing to do."""
+    monkeypatch.setattr(drivers, "LOOP_SECONDS", SECONDS)
+
+    async def test(told: Told) -> None:
+        told.submit("caller", calls_others=True)
+        # The loop runs it in its next round, and closes before the one after that.
+        asyncio.get_running_loop().call_soon(told.submit, "last")
+        asyncio.get_running_loop().call_soon(told.store.detach)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sorted(name for name, _, _ in told.outcomes) == ["caller", "last"]
+        assert [problem for _, _, problem in told.outcomes] == [None, None]
+        assert stored(path) == ["caller", "last"]
+
+    run(path, test)
+
+
 def test_what_takes_long_runs_in_a_thread(path: Path) -> None:
     """The loop goes on meanwhile, and tells of it afterwards."""
 

@@ -80,6 +80,8 @@ class LoopDriver:
         """Whether the loop is about to look at the lines."""
         self._until = 0.0
         """How long the group that the loop runs takes further pieces."""
+        self._is_open = False
+        """Whether that group may take some: it is not being committed yet."""
         self._done: deque[list[Outcome]] = deque()
         self._jobs: SimpleQueue[Callable[[], list[Outcome]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -97,6 +99,8 @@ class LoopDriver:
 
     def close(self) -> None:
         """Finish all that was put, and tell it; call it in the loop's thread."""
+        if self._is_open:
+            self._end()
         self._jobs.put(None)
         self._thread.join()
         while self._done:
@@ -116,6 +120,7 @@ class LoopDriver:
         self._is_busy = True
         if self._lines.is_next(_is_brief) and self._writer.begin(wait=False):
             self._until = time.monotonic() + LOOP_SECONDS
+            self._is_open = True
             self._run_brief()
         else:
             first = self._lines.take()
@@ -124,6 +129,8 @@ class LoopDriver:
 
     def _run_brief(self) -> None:
         """Run what has gathered, and what is submitted because of it, in the next round."""
+        if not self._is_open:
+            return
         calls_others = False
         while (piece := self._lines.take_if(_is_brief)) is not None:
             self._writer.run(piece)
@@ -135,6 +142,10 @@ class LoopDriver:
                 # Who was woken comes before this call.
                 self._loop.call_soon(self._run_brief)
                 return
+        self._end()
+
+    def _end(self) -> None:
+        self._is_open = False
         self._jobs.put(self._writer.end)
 
     def _settle(self) -> None:
