@@ -75,6 +75,9 @@ class FakeServer:
             freeze_seconds=25.0,
             log_bytes_max=64 * 1024 * 1024,
         )
+        self.join_gate = threading.Event()
+        """Until it is set, no join is answered."""
+        self.join_gate.set()
         self.joins: list[Join] = []
         self.syncs: list[Sync] = []
         self.ended: dict[int, Ended] = {}
@@ -240,6 +243,8 @@ class FakeServer:
                 answer = self._sync(msgspec.msgpack.decode(body, type=Sync))
             else:
                 answer = self._store(msgspec.msgpack.decode(body, type=LogChunks))
+        if handler.path.endswith("/join"):
+            self.join_gate.wait(20 * SLOWNESS)
         self._answer(handler, 200, msgspec.msgpack.encode(answer))
 
     def _answer(self, handler: Any, status: int, body: bytes) -> None:

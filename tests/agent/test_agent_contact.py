@@ -246,6 +246,24 @@ def test_term_while_the_server_is_away(server: FakeServer, launch: Launch, tmp_p
     assert server.text_of(1) == "told\n"
 
 
+@pytest.mark.rule("R14")
+@pytest.mark.parametrize("is_answered", [True, False], ids=["answered", "cut"])
+def test_term_before_the_join_is_answered(
+    server: FakeServer, launch: Launch, is_answered: bool
+) -> None:
+    """Who is told to go while he joins says goodbye as soon as he is known, if ever he is."""
+    server.join_gate.clear()
+    agent = launch()
+    wait_joined(server, agent)
+    agent.process.terminate()
+    wait_for(lambda: "leaving" in agent.said(), "it is told to go")
+    if not is_answered:
+        server.down()
+    server.join_gate.set()
+    assert agent.wait() == 0
+    assert server.left == is_answered
+
+
 @pytest.mark.rule("R37")
 def test_journal_outlives_the_agent(server: FakeServer, launch: Launch) -> None:
     """kill -9 of an agent with unacknowledged ends: the next one brings them with its join."""

@@ -109,6 +109,7 @@ class Reconciler:
             scripts.in_use = self._book.packs_in_use
         self._lines = (connect(loop, server), connect(loop, server))
         self._agent = 0
+        """The number that the server has given; 0 until a join is answered."""
         self._number = 0
         self._reported = 0
         self._news = False
@@ -204,6 +205,7 @@ class Reconciler:
         line = self._lines[0]
         if line.busy:
             return
+        self._agent = 0
         join = self._make_join()
         join.ended = list(self._ends.pending.values())
         answered = partial(self._take_joined, self._loop.now(), freezer.now())
@@ -211,7 +213,7 @@ class Reconciler:
 
     def _take_joined(self, sent_at: float, sent_boot: float, status: int, body: bytes) -> None:
         joined = self._read(_joined, status, body)
-        if joined is None or self.phase is not Phase.JOINING:
+        if joined is None or self.phase not in (Phase.JOINING, Phase.LEAVING):
             return
         if joined.leave:
             logger.info("not let in: the request for this node is over")
@@ -231,7 +233,8 @@ class Reconciler:
         self._book.acknowledge(joined.acknowledged)
         self._reported = self._ends.changes
         self._news = False
-        self.phase = Phase.JOINED
+        if self.phase is Phase.JOINING:
+            self.phase = Phase.JOINED
         logger.info("joined %s as agent %d", self._server.url, joined.agent)
 
     # Sync
@@ -353,20 +356,30 @@ class Reconciler:
             self._attempts.stop_all(EndKind.AGENT_LOST, "no contact with the server")
 
     def leave(self) -> None:
-        """Begin to go: end everything as *stopped* (R14), report it, say goodbye."""
+        """Begin to go: end everything as *stopped* (R14), report it, say goodbye.
+
+        A join under way is waited for: the server would keep a node that has gone until its lease
+        is over.
+        """
         if self.phase in (Phase.LEAVING, Phase.GONE):
             return
         logger.info("leaving: ending %d attempts", len(self._attempts.live))
         self._book.close()
         self._attempts.stop_all(EndKind.STOPPED, "the agent was told to stop")
-        joined = self.phase is Phase.JOINED
-        self.phase = Phase.LEAVING if joined or self._attempts.live else Phase.GONE
-        self._leave_until = self._loop.now() + self._attempts.grace_seconds + LEAVE_SECONDS
+        joining = self.phase is Phase.JOINING and self._lines[0].busy
+        is_told = joining or self.phase is Phase.JOINED or self._attempts.live
+        self.phase = Phase.LEAVING if is_told else Phase.GONE
+        grace_seconds = 0.0 if joining else self._attempts.grace_seconds
+        self._leave_until = self._loop.now() + grace_seconds + LEAVE_SECONDS
         for when in (self._leave_until - LAST_WORD_SECONDS, self._leave_until):
             self._loop.at(when + 0.001, lambda: None)
         self._tell()
 
     def _sync_or_leave(self, now: float) -> None:
+        if not self._agent:
+            if not self._lines[0].busy:
+                self.phase = Phase.GONE
+            return
         last = now > self._leave_until - LAST_WORD_SECONDS
         said = not self._ends.pending and (self._pusher.idle or last)
         if self._attempts.live or not said:
