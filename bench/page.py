@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.conductor import OURS
 from bench.goals import Goal, number
+from bench.machine import TURNS
 from bench.plots import Bar, Panel, bars, lines
 from bench.registry import WORKLOADS
 from bench.results import newest
@@ -74,9 +75,15 @@ def machines(outcomes: Outcomes) -> str:
         found.setdefault(describe(outcome["machine"]), []).append(outcome["machine"])
     return "\n\n".join(
         f"Measured on {days(runs)}: {machine}, where 4 KiB are on disk (`fdatasync`) after"
-        f" {number(statistics.median(run['fdatasync_ms'] for run in runs))} ms."
+        f" {usual(runs, 'fdatasync_ms')} ms and this Python takes {usual(runs, 'python_ms')} ms"
+        f" for {TURNS:,} turns of a loop."
         for machine, runs in found.items()
     )
+
+
+def usual(runs: list[dict[str, Any]], name: str) -> str:
+    """Return the median of a figure of the machine."""
+    return number(statistics.median(run[name] for run in runs))
 
 
 def describe(machine: dict[str, Any]) -> str:

@@ -13,11 +13,10 @@ from time import monotonic
 import msgspec
 
 from bench.load.line import Line
+from jobtasks.agent.pace import Pace
 from jobtasks.protocol.messages import VERSION, Alive, Ended, EndKind, Join, Joined, Stop, Sync
 
 MSGPACK = "application/msgpack"
-GATHER_SECONDS = 0.002
-"""As real agents do: an end waits so long for others, unless half of the slots have ended."""
 RETRY_SECONDS = 0.5
 
 
@@ -95,6 +94,10 @@ class Agent:
         self._running: dict[int, tuple[int, float]] = {}
         """Slot and start of each attempt that runs."""
         self._ended: dict[int, Ended] = {}
+        self._untold = 0
+        """Of these, those that no sync has named yet."""
+        self._pace = Pace(slots)
+        """Ends go together as those of real agents do."""
         self._free = set(range(1, slots + 1))
         self._recent: deque[int] = deque(maxlen=4 * slots)
         """Attempts that are over: an answer that was overtaken may name them once more."""
@@ -135,6 +138,7 @@ class Agent:
             return
         line = second if first.busy else first
         self._news = False
+        self._untold = 0
         self._number += 1
         self._watched.syncs += 1
         message = Sync(
@@ -214,17 +218,21 @@ class Agent:
             return
         self._free.add(slot)
         self._ended[attempt] = Ended(attempt, EndKind.EXIT, exit_code=0)
-        self._watched.busy_seconds += min(monotonic() - start, self._task_seconds)
+        self._untold += 1
+        seconds = monotonic() - start
+        self._pace.note(seconds, is_success=True)
+        self._watched.busy_seconds += min(seconds, self._task_seconds)
 
     def _expire(self, attempt: int) -> None:
         """The time of an attempt is over; what ends in the next moment goes along."""
         self._end(attempt)
         self._news = True
-        if 2 * len(self._ended) >= self._slots:
+        seconds = self._pace.gather_seconds(self._untold, is_busy=bool(self._running))
+        if not seconds:
             self._sync()
         elif not self._gathering:
             self._gathering = True
-            asyncio.get_running_loop().call_later(GATHER_SECONDS, self._gathered)
+            asyncio.get_running_loop().call_later(seconds, self._gathered)
 
     def _gathered(self) -> None:
         self._gathering = False

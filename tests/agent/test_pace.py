@@ -1,10 +1,17 @@
-"""How many attempts a slot may have, by what tasks took lately (agent/pace.py)."""
+"""What is done ahead and what goes together, by what tasks took lately (agent/pace.py)."""
 
 from __future__ import annotations
 
 import pytest
 
-from jobtasks.agent.pace import GIVE_BACK_SECONDS, ONE_SECONDS, WAIT_SECONDS, WAITING_MAX, Pace
+from jobtasks.agent.pace import (
+    GATHER_SECONDS,
+    GIVE_BACK_SECONDS,
+    ONE_SECONDS,
+    WAIT_SECONDS,
+    WAITING_MAX,
+    Pace,
+)
 
 
 def paced(slots: int, *seconds: float) -> Pace:
@@ -61,3 +68,17 @@ def test_long_tasks_are_forgotten_by_and_by() -> None:
     for _ in range(30):
         pace.note(0.001, is_success=True)
     assert pace.places(0.0) > 1
+
+
+def test_ends_wait_for_each_other() -> None:
+    """Of short tasks until half of the slots have ended; of long ones that began together for all;
+    never for nothing.
+    """
+    unknown, short, long = Pace(4), paced(4, ONE_SECONDS), paced(4, ONE_SECONDS + 0.001)
+    for told, waits in ((1, (True, True, True)), (2, (False, False, True))):
+        paces = zip((unknown, short, long), waits, strict=True)
+        for pace, expected in paces:
+            found = pace.gather_seconds(told, is_busy=True)
+            assert found == (GATHER_SECONDS if expected else 0.0)
+            assert pace.gather_seconds(told, is_busy=False) == 0.0
+    assert Pace(1).gather_seconds(1, is_busy=True) == 0.0

@@ -89,7 +89,7 @@ def test_the_page_is_made_of_the_newest_full_runs(tmp_path: Path, monkeypatch: A
     monkeypatch.setattr("bench.results.FOLDER", tmp_path)
     machine = {"at": "2026-01-02 03:04", "cores": 2, "processor": "p", "memory_gib": 4}
     machine |= {"system": "s", "kernel": "6", "python": "3.11", "file_system": "ext4"}
-    machine["fdatasync_ms"] = 0.5
+    machine |= {"fdatasync_ms": 0.5, "python_ms": 40}
     goals = [vars(at_least("times Ray", 2.0, 1.5, "×"))]
     for name, rounds in (("1", 7), ("2", 1)):
         results = Results(machine, {**vars(Sizes()), "rounds": rounds})
@@ -102,6 +102,7 @@ def test_the_page_is_made_of_the_newest_full_runs(tmp_path: Path, monkeypatch: A
     made = page.with_figures(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n", "new")
     assert made == f"before\n{page.BEGIN}\n\nnew\n\n{page.END}\nafter\n"
     section = page.section(newest(tmp_path))
+    assert "after 0.50 ms and this Python takes 40 ms for 100,000 turns" in section
     assert "| 2 × | ≥ 1.5 × | reached |" in section
     assert "| Ray | 1 | 0.25 | 0.50 | 2 × |" in section
     assert "Dask is left out: not set up." in section

@@ -140,6 +140,10 @@ class Attempts:
         longest_seconds = max((now - one.started for one in self.live.values()), default=0.0)
         return self._pace.places(longest_seconds)
 
+    def gather_seconds(self, told: int, *, is_busy: bool) -> float:
+        """How long an end waits for others to be told with it (agent/pace.py)."""
+        return self._pace.gather_seconds(told, is_busy=is_busy)
+
     @property
     def size(self) -> int:
         """How many slots there are."""

@@ -1,4 +1,4 @@
-"""How many attempts may wait behind a slot, so that short tasks need not wait for the server.
+"""What is done ahead, and what goes together, by how long tasks take.
 
 A task that takes a millisecond is over before the server can be asked for the next one. While tasks
 are that short, and none fails, the agent takes a few more than it has slots: so few that the last
@@ -21,6 +21,12 @@ WAITING_MAX = 32
 
 GIVE_BACK_SECONDS = 0.1
 """What could not start within this time is given back: another node may have room."""
+
+GATHER_SECONDS = 0.002
+"""While something runs an end waits so long for others to go along with it ..."""
+
+GATHER_SHARE = 2
+"""... but, of short tasks, no longer than until this part of the slots has ended."""
 
 WEIGHT = 0.2
 """Of the newest task in the mean."""
@@ -53,3 +59,15 @@ class Pace:
             return 1
         most = max(WAITING_MAX // self._slots, 1)
         return 1 + min(most, math.ceil(WAIT_SECONDS / max(seconds, 1e-3)))
+
+    def gather_seconds(self, told: int, *, is_busy: bool) -> float:
+        """Return how long an end waits for others, of which `told` are there and may go along.
+
+        What a sync costs the server is shared by all that it carries. Tasks that were started
+        together often end together, and to long ones a moment is nothing.
+
+        `is_busy`: whether something runs, or is about to.
+        """
+        is_long = ONE_SECONDS < self._mean_seconds < math.inf
+        waits = is_busy and (is_long or told < self._slots // GATHER_SHARE)
+        return GATHER_SECONDS if waits else 0.0

@@ -31,14 +31,8 @@ ANSWER_SECONDS = 15.0
 LINGER_SECONDS = 0.01
 """After starting something the next sync waits so long for an end that it can carry."""
 
-GATHER_SECONDS = 0.002
-"""While something runs an end waits so long for others to go along with it ..."""
-
-GATHER_SHARE = 2
-"""... but no longer than until this part of the slots has ended."""
-
 GATHER_WAITING_SECONDS = 0.015
-"""While work waits behind the slots, nobody waits for the answer."""
+"""An end waits so long for others while work waits behind the slots: nobody needs the answer."""
 
 LEAVE_SECONDS = 5.0
 """Beyond the grace: how long a leaving agent tries to tell the server."""
@@ -196,8 +190,8 @@ class Reconciler:
         if len(self._book.behind) > self._enough or is_answered_soon:
             return GATHER_WAITING_SECONDS
         told = self._ends.changes - self._reported
-        busy = bool(self._attempts.live or self._book.to_start)
-        return GATHER_SECONDS if busy and told < self._attempts.size // GATHER_SHARE else 0.0
+        is_busy = bool(self._attempts.live or self._book.to_start)
+        return self._attempts.gather_seconds(told, is_busy=is_busy)
 
     # Join
 
