@@ -33,7 +33,7 @@ from jobtasks.api.openapi import describe
 from jobtasks.core.settings import Settings
 
 BASE = "/arvados/v1"
-CASES = 500 if IS_TORTURE else 60
+CASES = 500 if IS_TORTURE else 24
 """Generated requests per operation: the same ones in every run of the same version, others under
 torture."""
 load_all_checks()
