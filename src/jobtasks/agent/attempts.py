@@ -22,6 +22,7 @@ from jobtasks.agent.pace import Pace
 from jobtasks.agent.room import Room
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.agent.slots import Slot
+from jobtasks.agent.starters import Started, Starters
 from jobtasks.agent.trees import Owner, Trees
 from jobtasks.agent.warm import ColdError, Warm
 from jobtasks.protocol.messages import Alive, Assignment, Ended, EndKind, JobBrief
@@ -109,6 +110,10 @@ class Attempts:
         self._pace = Pace(len(slots))
         self._exited: list[Attempt] = []
         self.live: dict[int, Attempt] = {}
+        self.starting: dict[int, Assignment] = {}
+        """Attempts that have their slots, and of whose processes nobody has heard yet."""
+        self.starters: Starters | None = None
+        """Who starts processes one beside the other."""
         self.grace_seconds = 10.0
         self.log_bytes_max = 64 * 1024 * 1024
         self.log_directory = ""
@@ -145,6 +150,11 @@ class Attempts:
         return self._pace.gather_seconds(told, is_busy=is_busy)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether something runs, or is being started."""
+        return bool(self.live or self.starting)
+
+    @property
     def size(self) -> int:
         """How many slots there are."""
         return len(self._slots)
@@ -177,11 +187,18 @@ class Attempts:
             attempt.log.tail_changed = True
 
     def start(
-        self, assignment: Assignment, job: Job, server: dict[str, str], scripts: str | None
+        self,
+        assignment: Assignment,
+        job: Job,
+        server: dict[str, str],
+        scripts: str | None,
+        busy: Callable[[Assignment, str], None] | None = None,
     ) -> None:
         """Start an attempt in its slot, which must be free; `scripts`: where the job's script is.
 
-        A program that cannot be executed is an end like any other. Errors: `NodeBusyError`.
+        A program that cannot be executed is an end like any other. With `busy` others are about to
+        start, too: then the process may be started beside them, and `busy` is called when the node
+        could not. Errors: `NodeBusyError`.
         """
         slot = self._slots[assignment.slot - 1]
         group = self._group(assignment, slot)
@@ -190,10 +207,12 @@ class Attempts:
             command = launcher.words(assignment, job.brief, scripts)
             variables = job.environment.of(assignment, slot.work, server)
             birth = Birth(command, variables, slot, group, assignment.memory_kib)
+            if busy is not None and self._start_beside(assignment, job, birth, before, busy):
+                return
+            self.finish_starts()
             pid, remark = self._spawn(assignment, birth)
         except launcher.StartError as error:
-            reason = launcher.told(error, assignment, job.brief)
-            self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=reason))
+            self._note_unable(assignment, job, error)
             return
         except launcher.NodeBusyError:
             slot.rest_until = self._loop.now() + REST_SECONDS
@@ -202,6 +221,77 @@ class Attempts:
         attempt = self._adopt(assignment, job, slot, group, pid)
         if remark:
             attempt.log.remark(remark)
+
+    def _note_unable(self, assignment: Assignment, job: Job, error: launcher.StartError) -> None:
+        reason = launcher.told(error, assignment, job.brief)
+        self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=reason))
+
+    def _start_beside(
+        self,
+        assignment: Assignment,
+        job: Job,
+        birth: Birth,
+        before: int,
+        busy: Callable[[Assignment, str], None],
+    ) -> bool:
+        """Have a plain process started by another thread; return whether it will be."""
+        is_plain = not (assignment.exclusive or assignment.preload or birth.group)
+        if self.starters is None or not is_plain:
+            return False
+        slot, attempt = birth.slot, assignment.attempt
+
+        def note(pid: int) -> None:
+            self._table.note(slot.number, attempt, pid, before, SlotTable.ticks())
+
+        def heard(started: Started) -> None:
+            del self.starting[attempt]
+            job.live -= 1
+            log, slot.attempt, slot.log = slot.log, 0, None
+            if started.error:
+                self._start_again(assignment, job, birth, before, busy)
+            else:
+                self._trees.elsewhere.add(started.pid)
+                self._adopt(assignment, job, slot, None, started.pid, log, started.at)
+
+        if not self.starters.start(birth, note, heard):
+            return False
+        self.starting[attempt] = assignment
+        job.live += 1
+        slot.attempt = attempt
+        # It may write before we hear of it.
+        slot.log = self._new_log(assignment)
+        return True
+
+    def _start_again(
+        self,
+        assignment: Assignment,
+        job: Job,
+        birth: Birth,
+        before: int,
+        busy: Callable[[Assignment, str], None],
+    ) -> None:
+        """Try in this thread what could not be started beside it, and say why it cannot.
+
+        A script that was just written may have been open for writing in a child of that moment,
+        which had a copy of all our descriptors until it became its program.
+        """
+        self.finish_starts()
+        try:
+            pid = launcher.spawn(birth)
+        except launcher.StartError as error:
+            self._note_unable(assignment, job, error)
+        except launcher.NodeBusyError as error:
+            birth.slot.rest_until = self._loop.now() + REST_SECONDS
+            busy(assignment, str(error))
+        else:
+            number, attempt = birth.slot.number, assignment.attempt
+            self._table.note(number, attempt, pid, before, SlotTable.ticks())
+            self._adopt(assignment, job, birth.slot, None, pid)
+
+    def finish_starts(self) -> None:
+        """Wait until every process that is being started has become its program, or cannot."""
+        if self.starters is not None:
+            self.starters.finish()
 
     def _spawn(self, assignment: Assignment, birth: Birth) -> tuple[int, str]:
         """Start its process; return the pid, and what the user should know of the start."""
@@ -239,13 +329,24 @@ class Attempts:
         is_limited = assignment.memory_kib and group.limits
         return group if is_frozen or is_limited else None
 
-    def _adopt(
-        self, assignment: Assignment, job: Job, slot: Slot, group: Group | None, pid: int
-    ) -> Attempt:
+    def _new_log(self, assignment: Assignment) -> Log:
         log_bytes = assignment.log_bytes_max or self.log_bytes_max
-        log = Log(self.log_directory, assignment.attempt, log_bytes)
+        return Log(self.log_directory, assignment.attempt, log_bytes)
+
+    def _adopt(
+        self,
+        assignment: Assignment,
+        job: Job,
+        slot: Slot,
+        group: Group | None,
+        pid: int,
+        log: Log | None = None,
+        started: float | None = None,
+    ) -> Attempt:
+        log = log or self._new_log(assignment)
+        started = self._loop.now() if started is None else started
         pidfd = os.pidfd_open(pid)
-        attempt = Attempt(assignment, job, slot, group, log, pid, pidfd, self._loop.now())
+        attempt = Attempt(assignment, job, slot, group, log, pid, pidfd, started)
         slot.attempt, slot.log = assignment.attempt, log
         job.live += 1
         self.live[attempt.id] = attempt
@@ -298,6 +399,7 @@ class Attempts:
 
     def stop_all(self, kind: EndKind, reason: str, kill: bool = False) -> None:
         """`stop` every attempt."""
+        self.finish_starts()
         for attempt in list(self.live.values()):
             self.stop(attempt, kind, reason, kill=kill)
 
@@ -310,6 +412,8 @@ class Attempts:
 
     def settle(self) -> None:
         """Deal with the exits that this turn of the loop has seen; write down the ends."""
+        if self.starters is not None:
+            self.starters.tell()
         if self._exited:
             exited, self._exited = self._exited, []
             if self._trees.crowded():
@@ -338,6 +442,7 @@ class Attempts:
         self._loop.forget(attempt.pidfd)
         os.close(attempt.pidfd)
         del self._trees.leaders[attempt.pid]
+        self._trees.elsewhere.discard(attempt.pid)
 
     def _clear(self, attempt: Attempt) -> None:
         """Kill what there is of a tree, and look again until nothing is."""
@@ -371,6 +476,8 @@ class Attempts:
         self._end(attempt)
 
     def _owners(self) -> list[Owner]:
+        # What a process leaves behind must not be seen before the process itself is known.
+        self.finish_starts()
         return [
             Owner(
                 attempt.id,

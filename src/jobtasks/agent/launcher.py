@@ -14,7 +14,7 @@ from jobtasks.agent.cgroups import Group
 from jobtasks.agent.slots import Slot
 from jobtasks.protocol.messages import Assignment, JobBrief
 
-_DEFAULT_SIGNALS = (
+DEFAULT_SIGNALS = (
     signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD,
     signal.SIGXFSZ,
 )  # fmt: skip
@@ -108,7 +108,7 @@ def spawn(birth: Birth) -> int:
             file_actions=slot.actions,
             setsid=True,
             setsigmask=(),
-            setsigdef=_DEFAULT_SIGNALS,
+            setsigdef=DEFAULT_SIGNALS,
         )
     except OSError as error:
         if error.errno in NODE_ERRORS:

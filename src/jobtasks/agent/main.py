@@ -37,6 +37,7 @@ from jobtasks.agent.scripts import Scripts
 from jobtasks.agent.settle import settle
 from jobtasks.agent.slot_table import SlotTable
 from jobtasks.agent.slots import Slot
+from jobtasks.agent.starters import Starters
 from jobtasks.agent.trees import Trees
 from jobtasks.agent.warm import Warm
 from jobtasks.protocol.messages import VERSION, Join
@@ -222,6 +223,8 @@ class Agent:
         self._attempts = Attempts(
             loop, slots, table, self._trees, ends, self._pusher.add, room, exclusive
         )
+        if Starters.are_there():
+            self._attempts.starters = Starters(loop)
         self._attempts.log_directory = f"{self._node}/logs"
         if self._groups is not None:
             self._attempts.groups_name = self._groups.prefix
@@ -294,6 +297,7 @@ class Agent:
             if self._keeper_died:
                 logger.warning("the keeper has died: ending everything")
                 break
+        attempts.finish_starts()
         trees.end_all()
 
     def _watch(self) -> None:

@@ -132,6 +132,8 @@ class OrderBook:
             for assignment in orders.start:
                 late = sent_at + orders.held_seconds + assignment.start_within_seconds
                 self._take(assignment, late)
+        if orders.stop:
+            self._attempts.finish_starts()
         for stop in orders.stop:
             self._stop(stop)
         for attempt in orders.ask:
@@ -167,12 +169,15 @@ class OrderBook:
             self._room.lack(f"no directory can be made for job {brief.uuid}: {error.strerror}")
 
     def _has(self, attempt: int) -> bool:
-        """Do we run it, or have its end?"""
-        return attempt in self._attempts.live or attempt in self._ends.pending
+        """Do we run it, start it, or have its end?"""
+        attempts = self._attempts
+        is_ours = attempt in attempts.live or attempt in attempts.starting
+        return is_ours or attempt in self._ends.pending
 
     def held(self) -> list[int]:
         """Return the attempts that are not started yet."""
-        return [assignment.attempt for assignment, _ in self._waiting()]
+        waiting = [assignment.attempt for assignment, _ in self._waiting()]
+        return [*self._attempts.starting, *waiting]
 
     def _waiting(self) -> Iterator[tuple[Assignment, float]]:
         return chain(self.to_start, self.behind, self.fetching)
@@ -234,12 +239,17 @@ class OrderBook:
                     self._loop.at(late, lambda: None)
                     return
             variables = self._access.variables(self._server.url)
-            self._attempts.start(assignment, job, variables, directory)
+            are_more = self.to_start or self.behind or self._attempts.starting
+            busy = self._refuse_busy if are_more else None
+            self._attempts.start(assignment, job, variables, directory, busy)
         except launcher.StartError as error:
             ended = Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error))
             self._ends.add(ended)
         except launcher.NodeBusyError as error:
-            self._refuse(assignment, f"this node cannot start a process: {error}")
+            self._refuse_busy(assignment, str(error))
+
+    def _refuse_busy(self, assignment: Assignment, why: str) -> None:
+        self._refuse(assignment, f"this node cannot start a process: {why}")
 
     def look_for_scripts(self) -> None:
         """Start what waits for scripts that have come; give back what has waited too long."""
@@ -260,7 +270,9 @@ class OrderBook:
     def packs_in_use(self) -> set[str]:
         """Return the packs that attempts run in, or wait for."""
         waiting = {assignment.script_hash for assignment, _ in self._waiting()}
-        return waiting | {one.assignment.script_hash for one in self._attempts.live.values()}
+        live = {one.assignment.script_hash for one in self._attempts.live.values()}
+        starting = {one.script_hash for one in self._attempts.starting.values()}
+        return waiting | starting | live
 
     def _wait(self, assignment: Assignment, late: float) -> None:
         until = min(self._loop.now() + GIVE_BACK_SECONDS, late)

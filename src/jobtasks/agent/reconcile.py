@@ -190,7 +190,7 @@ class Reconciler:
         if len(self._book.behind) > self._enough or is_answered_soon:
             return GATHER_WAITING_SECONDS
         told = self._ends.changes - self._reported
-        is_busy = bool(self._attempts.live or self._book.to_start)
+        is_busy = bool(self._attempts.is_busy or self._book.to_start)
         return self._attempts.gather_seconds(told, is_busy=is_busy)
 
     # Join

@@ -50,9 +50,10 @@ class Orphan:
 class Trees:
     """The agent's own children, sorted by attempt.
 
-    All calls from one thread, the process's first: there the kernel files the children that the
-    agent starts and those it inherits. Where the slots have control groups, these tell without
-    guessing whose a process is; one that has left its group is judged as if there were none.
+    All calls from one thread, the process's first: there the kernel files the children that it
+    starts and those that the agent inherits, but not those that other threads start. Where the
+    slots have control groups, these tell without guessing whose a process is; one that has left its
+    group is judged as if there were none.
     """
 
     def __init__(self) -> None:
@@ -63,6 +64,8 @@ class Trees:
             raise OSError("this kernel has no /proc/PID/task/TID/children") from None
         self.leaders: dict[int, int] = {}
         """pid → attempt, from start until reaped; 0 for a process that serves us."""
+        self.elsewhere: set[int] = set()
+        """Those of the leaders that another thread has started."""
         self.groups: dict[int, Group] = {}
         """attempt → its control group, where there is one."""
         self.orphans: dict[int, Orphan] = {}
@@ -79,7 +82,8 @@ class Trees:
     def crowded(self) -> bool:
         """Is there any child that is no leader? One system call, asked after each batch of ends."""
         data = os.pread(self._children, 65536, 0)
-        return len(data.split()) != len(self.leaders) or len(data) > 65000
+        here = len(self.leaders) - len(self.elsewhere)
+        return len(data.split()) != here or len(data) > 65000
 
     def look(self, owners: list[Owner]) -> None:
         """Find new orphans, say whose they are, and reap the dead ones."""
