@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -107,9 +108,9 @@ def test_how_a_process_begins(nursery: Nursery) -> None:
     """In its directory, in a session of its own, with its variables, no signal held or ignored."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        tell = (
-            "pwd; echo $ONE; ps -o sid= -p $$ | tr -d ' '; grep -E 'Sig(Blk|Ign)' /proc/$$/status"
-        )
+        session = "ps -o sid= -p $$ | tr -d ' '"
+        masks = "exec grep -E 'Sig(Blk|Ign)' /proc/self/status"
+        tell = f"pwd; echo $ONE; {session}; {masks}"
         nursery.start("sh", "-c", tell, ONE="1 é \udcff", PATH=os.environ["PATH"])
         nursery.starters.finish()
     finally:
@@ -136,6 +137,27 @@ def test_what_cannot_be_started(nursery: Nursery) -> None:
     assert not nursery.start("/bin/echo", "a\0b")
     assert not nursery.start("/bin/true", ONE="a\0b")
     assert nursery.starters.under_way == 0
+
+
+def test_a_machine_without_room_for_threads(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is started beside anything, until there is room again; one thread will do."""
+    room = [False, True, False]
+
+    def start(thread: threading.Thread) -> None:
+        if not room.pop(0):
+            raise RuntimeError("can't start new thread")
+        really(thread)
+
+    really = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert not nursery.start("/bin/true")
+    assert nursery.start("/bin/true")
+    assert nursery.start("/bin/true", slot=2)
+    nursery.starters.finish()
+    assert nursery.reap() == [0, 0]
+    assert room == []
 
 
 def test_a_slot_with_other_pipes(nursery: Nursery, tmp_path: Path) -> None:
@@ -182,8 +204,10 @@ def together(server: FakeServer, first: int, commands: Sequence[tuple[str, ...]]
 
 def are_named(server: FakeServer, attempts: set[int]) -> bool:
     """Return whether the newest sync names them: as running, or as held to be started."""
-    newest = server.syncs[-1]
-    return attempts <= {alive.attempt for alive in newest.running} | {*newest.held}
+    return any(
+        attempts <= {alive.attempt for alive in newest.running} | {*newest.held}
+        for newest in server.syncs[-1:]
+    )
 
 
 @pytest.mark.rule("R36", "R38")

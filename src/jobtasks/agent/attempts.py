@@ -7,17 +7,16 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 from jobtasks.agent import launcher, memory, reports
+from jobtasks.agent.attempt import Attempt, Beginning, Busy, Job
 from jobtasks.agent.cgroups import Group
 from jobtasks.agent.ends import Ends
-from jobtasks.agent.environment import JobEnvironment
 from jobtasks.agent.exclusive import CutOffError, Exclusive
 from jobtasks.agent.launcher import Birth
 from jobtasks.agent.logs import Log
-from jobtasks.agent.loop import Loop, Timer
+from jobtasks.agent.loop import Loop
 from jobtasks.agent.pace import Pace
 from jobtasks.agent.room import Room
 from jobtasks.agent.slot_table import SlotTable
@@ -25,7 +24,7 @@ from jobtasks.agent.slots import Slot
 from jobtasks.agent.starters import Started, Starters
 from jobtasks.agent.trees import Owner, Trees
 from jobtasks.agent.warm import ColdError, Warm
-from jobtasks.protocol.messages import Alive, Assignment, Ended, EndKind, JobBrief
+from jobtasks.protocol.messages import Alive, Assignment, Ended, EndKind
 
 logger = logging.getLogger(__name__)
 
@@ -39,50 +38,6 @@ YOUNG_SECONDS = 0.005
 
 REST_SECONDS = 1.0
 """A slot on which the node could not start a process is not offered for so long."""
-
-
-@dataclass(slots=True)
-class Job:
-    """What the node keeps of a job."""
-
-    brief: JobBrief
-    environment: JobEnvironment
-    live: int = 0
-    """Attempts of it that have a slot."""
-
-
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """One attempt that has a slot, from start until its whole tree is gone."""
-
-    assignment: Assignment
-    job: Job
-    slot: Slot
-    group: Group | None
-    """The slot's control group, when it runs in that."""
-    log: Log
-    pid: int
-    pidfd: int
-    started: float
-    kind: EndKind = EndKind.EXIT
-    reason: str = ""
-    discard: bool = False
-    status: int | None = None
-    """As `os.wait4` gives it; None while the leader runs."""
-    peak_memory_kib: int = 0
-    killed: bool = False
-    """We have begun to send KILL."""
-    named: bool = False
-    """The server was told that it runs."""
-    stained: bool = False
-    """It left processes behind."""
-    rounds: int = 0
-    timers: list[Timer] = field(default_factory=list)
-
-    @property
-    def id(self) -> int:
-        """The attempt's number at the server."""
-        return self.assignment.attempt
 
 
 class Attempts:
@@ -155,6 +110,11 @@ class Attempts:
         return bool(self.live or self.starting)
 
     @property
+    def idle(self) -> int:
+        """How many slots have no attempt, fit or not."""
+        return len(self._slots) - len(self.live) - len(self.starting)
+
+    @property
     def size(self) -> int:
         """How many slots there are."""
         return len(self._slots)
@@ -192,7 +152,7 @@ class Attempts:
         job: Job,
         server: dict[str, str],
         scripts: str | None,
-        busy: Callable[[Assignment, str], None] | None = None,
+        busy: Busy | None = None,
     ) -> None:
         """Start an attempt in its slot, which must be free; `scripts`: where the job's script is.
 
@@ -207,7 +167,8 @@ class Attempts:
             command = launcher.words(assignment, job.brief, scripts)
             variables = job.environment.of(assignment, slot.work, server)
             birth = Birth(command, variables, slot, group, assignment.memory_kib)
-            if busy is not None and self._start_beside(assignment, job, birth, before, busy):
+            beginning = Beginning(assignment, job, birth, before)
+            if busy is not None and self._start_beside(beginning, busy):
                 return
             self.finish_starts()
             pid, remark = self._spawn(assignment, birth)
@@ -217,8 +178,8 @@ class Attempts:
         except launcher.NodeBusyError:
             slot.rest_until = self._loop.now() + REST_SECONDS
             raise
-        self._table.note(slot.number, assignment.attempt, pid, before, SlotTable.ticks())
-        attempt = self._adopt(assignment, job, slot, group, pid)
+        self._note(beginning, pid)
+        attempt = self._adopt(beginning, pid, self._new_log(assignment), self._loop.now())
         if remark:
             attempt.log.remark(remark)
 
@@ -226,67 +187,53 @@ class Attempts:
         reason = launcher.told(error, assignment, job.brief)
         self._ends.add(Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=reason))
 
-    def _start_beside(
-        self,
-        assignment: Assignment,
-        job: Job,
-        birth: Birth,
-        before: int,
-        busy: Callable[[Assignment, str], None],
-    ) -> bool:
+    def _note(self, beginning: Beginning, pid: int) -> None:
+        slot, attempt = beginning.birth.slot.number, beginning.assignment.attempt
+        self._table.note(slot, attempt, pid, beginning.before, SlotTable.ticks())
+
+    def _start_beside(self, beginning: Beginning, busy: Busy) -> bool:
         """Have a plain process started by another thread; return whether it will be."""
+        assignment, job, birth, _ = beginning
         is_plain = not (assignment.exclusive or assignment.preload or birth.group)
         if self.starters is None or not is_plain:
             return False
-        slot, attempt = birth.slot, assignment.attempt
-
-        def note(pid: int) -> None:
-            self._table.note(slot.number, attempt, pid, before, SlotTable.ticks())
-
-        def heard(started: Started) -> None:
-            del self.starting[attempt]
-            job.live -= 1
-            log, slot.attempt, slot.log = slot.log, 0, None
-            if started.error:
-                self._start_again(assignment, job, birth, before, busy)
-            else:
-                self._trees.elsewhere.add(started.pid)
-                self._adopt(assignment, job, slot, None, started.pid, log, started.at)
-
+        note, heard = partial(self._note, beginning), partial(self._heard, beginning, busy)
         if not self.starters.start(birth, note, heard):
             return False
-        self.starting[attempt] = assignment
+        self.starting[assignment.attempt] = assignment
         job.live += 1
-        slot.attempt = attempt
+        birth.slot.attempt = assignment.attempt
         # It may write before we hear of it.
-        slot.log = self._new_log(assignment)
+        birth.slot.log = self._new_log(assignment)
         return True
 
-    def _start_again(
-        self,
-        assignment: Assignment,
-        job: Job,
-        birth: Birth,
-        before: int,
-        busy: Callable[[Assignment, str], None],
-    ) -> None:
-        """Try in this thread what could not be started beside it, and say why it cannot.
+    def _heard(self, beginning: Beginning, busy: Busy, started: Started) -> None:
+        """Take the process that another thread has started; else try once more.
 
         A script that was just written may have been open for writing in a child of that moment,
         which had a copy of all our descriptors until it became its program.
         """
+        assignment, job, birth, _ = beginning
+        slot = birth.slot
+        del self.starting[assignment.attempt]
+        job.live -= 1
+        log, slot.attempt, slot.log = slot.log, 0, None
+        if not started.error:
+            assert log is not None, "it was given with the slot"
+            self._trees.elsewhere.add(started.pid)
+            self._adopt(beginning, started.pid, log, started.at)
+            return
         self.finish_starts()
         try:
             pid = launcher.spawn(birth)
         except launcher.StartError as error:
             self._note_unable(assignment, job, error)
         except launcher.NodeBusyError as error:
-            birth.slot.rest_until = self._loop.now() + REST_SECONDS
+            slot.rest_until = self._loop.now() + REST_SECONDS
             busy(assignment, str(error))
         else:
-            number, attempt = birth.slot.number, assignment.attempt
-            self._table.note(number, attempt, pid, before, SlotTable.ticks())
-            self._adopt(assignment, job, birth.slot, None, pid)
+            self._note(beginning, pid)
+            self._adopt(beginning, pid, self._new_log(assignment), self._loop.now())
 
     def finish_starts(self) -> None:
         """Wait until every process that is being started has become its program, or cannot."""
@@ -333,18 +280,9 @@ class Attempts:
         log_bytes = assignment.log_bytes_max or self.log_bytes_max
         return Log(self.log_directory, assignment.attempt, log_bytes)
 
-    def _adopt(
-        self,
-        assignment: Assignment,
-        job: Job,
-        slot: Slot,
-        group: Group | None,
-        pid: int,
-        log: Log | None = None,
-        started: float | None = None,
-    ) -> Attempt:
-        log = log or self._new_log(assignment)
-        started = self._loop.now() if started is None else started
+    def _adopt(self, beginning: Beginning, pid: int, log: Log, started: float) -> Attempt:
+        assignment, job, birth, _ = beginning
+        slot, group = birth.slot, birth.group
         pidfd = os.pidfd_open(pid)
         attempt = Attempt(assignment, job, slot, group, log, pid, pidfd, started)
         slot.attempt, slot.log = assignment.attempt, log

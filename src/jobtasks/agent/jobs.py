@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from jobtasks.agent.attempts import Job
+from jobtasks.agent.attempt import Job
 from jobtasks.agent.cleaner import Cleaner
 from jobtasks.agent.environment import JobEnvironment
 from jobtasks.protocol.messages import JobBrief

@@ -9,7 +9,8 @@ from itertools import chain
 
 from jobtasks.agent import launcher
 from jobtasks.agent.access import TaskAccess
-from jobtasks.agent.attempts import Attempts, Job
+from jobtasks.agent.attempt import Job
+from jobtasks.agent.attempts import Attempts
 from jobtasks.agent.channel import Server
 from jobtasks.agent.ends import Ends
 from jobtasks.agent.jobs import Jobs
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.001
 """How long one turn of the loop starts processes before it looks for ends."""
+
+IDLE_MIN = 3
+"""With so many empty slots, and more to start, processes are started beside each other; with fewer
+to hand a start over takes longer than it saves."""
 
 DONE_MAX = 10_000
 """So many attempts are remembered after their end: should the server repeat one against its word,
@@ -239,9 +244,10 @@ class OrderBook:
                     self._loop.at(late, lambda: None)
                     return
             variables = self._access.variables(self._server.url)
-            are_more = self.to_start or self.behind or self._attempts.starting
-            busy = self._refuse_busy if are_more else None
-            self._attempts.start(assignment, job, variables, directory, busy)
+            attempts = self._attempts
+            are_more = self.to_start or self.behind or attempts.starting
+            busy = self._refuse_busy if are_more and attempts.idle >= IDLE_MIN else None
+            attempts.start(assignment, job, variables, directory, busy)
         except launcher.StartError as error:
             ended = Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error))
             self._ends.add(ended)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
 
+from jobtasks.agent.attempt import Attempt
 from jobtasks.protocol.messages import Ended, EndKind
-
-if TYPE_CHECKING:
-    from jobtasks.agent.attempts import Attempt
 
 MEMORY_SHARE = 0.95
 """Killed by a signal that we did not send, with a peak of this share of its reservation: out of

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import queue
 import signal
@@ -21,6 +22,8 @@ from typing import NamedTuple
 from jobtasks.agent.launcher import DEFAULT_SIGNALS, Birth
 from jobtasks.agent.loop import Loop
 from jobtasks.agent.slots import Slot
+
+logger = logging.getLogger(__name__)
 
 THREADS = 2
 """While one stands still the other starts the next; with more none is faster."""
@@ -78,6 +81,7 @@ class Starters:
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         self._started: deque[tuple[Heard, Started]] = deque()
         self._bell = -1
+        self._threads = 0
         self._change = threading.Condition()
         self._actions: dict[int, tuple[object, int, ctypes.Array[ctypes.c_char]]] = {}
         self._attributes = ctypes.create_string_buffer(OBJECT_BYTES)
@@ -93,14 +97,14 @@ class Starters:
         """Have a process started, not in a control group; return whether it will be.
 
         `note` is called with its pid at once, in the thread that has started it; `heard` from
-        `tell`. False: the command line is none that C could take.
+        `tell`. False: the command line is none that C could take, or there can be no thread.
         """
         command = encoded(birth.command)
         variables = encoded([f"{name}={value}" for name, value in birth.variables.items()])
         if command is None or variables is None:
             return False
-        if self._bell < 0:
-            self._begin()
+        if not self._threads and not self._begin():
+            return False
         order = _Order(
             command[0],
             c_strings(command),
@@ -127,7 +131,20 @@ class Starters:
                 self._change.wait_for(lambda: self._started)
             self.tell()
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """Start the threads; return whether there is one."""
+        try:
+            if self._bell < 0:
+                self._prepare()
+            for number in range(THREADS):
+                threading.Thread(target=self._work, name=f"starter {number}", daemon=True).start()
+                self._threads += 1
+        except (OSError, RuntimeError) as error:
+            # Python's word for a thread that there is no room for.
+            logger.warning("%d threads that start processes: %s", self._threads, error)
+        return self._threads > 0
+
+    def _prepare(self) -> None:
         libc, attributes = self._libc, self._attributes
         libc.posix_spawnattr_init(attributes)
         signals = ctypes.create_string_buffer(OBJECT_BYTES)
@@ -140,8 +157,6 @@ class Starters:
         libc.posix_spawnattr_setflags(attributes, ctypes.c_short(flags))
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._loop.watch(self._bell, lambda events: self._heard_bell())
-        for number in range(THREADS):
-            threading.Thread(target=self._work, name=f"starter {number}", daemon=True).start()
 
     def _heard_bell(self) -> None:
         with contextlib.suppress(BlockingIOError):
