@@ -69,6 +69,9 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
     found = Nursery(tmp_path)
     yield found
     found.starters.finish()
+    for started in found.heard:
+        if not started.error:
+            os.kill(started.pid, signal.SIGKILL)
     found.reap()
     for fd in (found.directory, found.null, found.out):
         os.close(fd)
@@ -179,6 +182,8 @@ def test_a_slot_with_other_pipes(nursery: Nursery, tmp_path: Path) -> None:
 def test_they_are_no_orphans(nursery: Nursery) -> None:
     """The kernel files them with another thread: they are neither missed nor taken for strays."""
     trees = Trees()
+    # Of other tests in this process.
+    trees.leaders.update(dict.fromkeys(map(int, trees.own()), 0))
     nursery.start("/bin/sleep", "1000")
     nursery.starters.finish()
     pid = nursery.heard[0].pid

@@ -73,7 +73,8 @@ class Trees:
         self._over: set[int] = set()
         """Attempts whose leaders are gone, and whose trees are not yet."""
 
-    def _own(self) -> list[bytes]:
+    def own(self) -> list[bytes]:
+        """Return the pids of our first thread's children."""
         parts = b""
         while part := os.pread(self._children, 1 << 20, len(parts)):
             parts += part
@@ -87,7 +88,7 @@ class Trees:
 
     def look(self, owners: list[Owner]) -> None:
         """Find new orphans, say whose they are, and reap the dead ones."""
-        found = {int(word) for word in self._own()} - self.leaders.keys()
+        found = {int(word) for word in self.own()} - self.leaders.keys()
         for pid in found:
             if _reaped(pid):
                 self.orphans.pop(pid, None)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+from jobtasks.agent.attempt import Busy
 from jobtasks.agent.loop import Timer
+from jobtasks.agent.pace import Pace
 from jobtasks.agent.reconcile import Reconciler
 from jobtasks.protocol.messages import (
     VERSION,
@@ -80,6 +82,9 @@ class Processes:
         self._agent = agent
         self.size = size
         self.live: dict[int, Running] = {}
+        self.starting: dict[int, Assignment] = {}
+        """Always empty: what begins is there at once."""
+        self._pace = Pace(size)
         self.grace_seconds = 10.0
         self.log_bytes_max = 0
         self.exclusive = Nothing()
@@ -95,6 +100,23 @@ class Processes:
     def places(self) -> int:
         """How many attempts a slot may have: in some worlds more than one, as if all were short."""
         return self._agent.node.random.choice(self._agent.node.places)
+
+    def gather_seconds(self, told: int, *, is_busy: bool) -> float:
+        """How long an end waits for others, when nothing is known of what tasks take."""
+        return self._pace.gather_seconds(told, is_busy=is_busy)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something runs."""
+        return bool(self.live)
+
+    @property
+    def idle(self) -> int:
+        """How many slots have no attempt."""
+        return self.size - len(self.live)
+
+    def finish_starts(self) -> None:
+        """Nothing is ever under way."""
 
     def alive(self) -> tuple[list[Alive], list[int]]:
         """Every attempt that has not ended; some are not told yet."""
@@ -114,7 +136,12 @@ class Processes:
         """Nothing is kept of stderr here."""
 
     def start(
-        self, assignment: Assignment, job: KnownJob, server: dict[str, str], scripts: str | None
+        self,
+        assignment: Assignment,
+        job: KnownJob,
+        server: dict[str, str],
+        scripts: str | None,
+        busy: Busy | None = None,
     ) -> None:
         """Start a process."""
         process = self._agent.node.make_process(
