@@ -110,11 +110,6 @@ class Attempts:
         return bool(self.live or self.starting)
 
     @property
-    def idle(self) -> int:
-        """How many slots have no attempt, fit or not."""
-        return len(self._slots) - len(self.live) - len(self.starting)
-
-    @property
     def size(self) -> int:
         """How many slots there are."""
         return len(self._slots)

@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 TURN_SECONDS = 0.001
 """How long one turn of the loop starts processes before it looks for ends."""
 
-IDLE_MIN = 3
-"""With so many empty slots, and more to start, processes are started beside each other; with fewer
-to hand a start over takes longer than it saves."""
+BESIDE_SLOTS_MIN = 4
+"""With so many slots, and more to start, processes are started beside each other; with fewer to
+hand a start over takes longer than it saves."""
 
 DONE_MAX = 10_000
 """So many attempts are remembered after their end: should the server repeat one against its word,
@@ -246,7 +246,8 @@ class OrderBook:
             variables = self._access.variables(self._server.url)
             attempts = self._attempts
             are_more = self.to_start or self.behind or attempts.starting
-            busy = self._refuse_busy if are_more and attempts.idle >= IDLE_MIN else None
+            is_beside = are_more and attempts.size >= BESIDE_SLOTS_MIN
+            busy = self._refuse_busy if is_beside else None
             attempts.start(assignment, job, variables, directory, busy)
         except launcher.StartError as error:
             ended = Ended(assignment.attempt, EndKind.UNABLE_TO_START, reason=str(error))

@@ -110,11 +110,6 @@ class Processes:
         """Whether something runs."""
         return bool(self.live)
 
-    @property
-    def idle(self) -> int:
-        """How many slots have no attempt."""
-        return self.size - len(self.live)
-
     def finish_starts(self) -> None:
         """Nothing is ever under way."""
 
