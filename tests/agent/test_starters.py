@@ -230,7 +230,8 @@ def test_attempts_that_begin_together(
             attempt = first + slot
             ended = server.end_of(attempt)
             assert (ended.kind, ended.exit_code) == (EndKind.EXIT, slot)
-            head = f"zzzzz-ot0gb-{attempt:015d}\n{agent.node}/work/slot-{slot}\n"
+            place = agent.node / "work" / f"slot-{slot}"
+            head = f"zzzzz-ot0gb-{attempt:015d}\n{place}\n"
             assert server.text_of(attempt) == head + "".join(f"{n}\n" for n in range(1, 3001))
     pids = [int(word) for word in witness.read_text().split()]
     assert len(pids) == 10 * SLOTS

@@ -105,11 +105,6 @@ class Attempts:
         return self._pace.gather_seconds(told, is_busy=is_busy)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether something runs, or is being started."""
-        return bool(self.live or self.starting)
-
-    @property
     def size(self) -> int:
         """How many slots there are."""
         return len(self._slots)

@@ -190,8 +190,9 @@ class Reconciler:
         if len(self._book.behind) > self._enough or is_answered_soon:
             return GATHER_WAITING_SECONDS
         told = self._ends.changes - self._reported
-        is_busy = bool(self._attempts.is_busy or self._book.to_start)
-        return self._attempts.gather_seconds(told, is_busy=is_busy)
+        attempts = self._attempts
+        is_busy = bool(attempts.live or attempts.starting or self._book.to_start)
+        return attempts.gather_seconds(told, is_busy=is_busy)
 
     # Join
 

@@ -105,11 +105,6 @@ class Processes:
         """How long an end waits for others, when nothing is known of what tasks take."""
         return self._pace.gather_seconds(told, is_busy=is_busy)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether something runs."""
-        return bool(self.live)
-
     def finish_starts(self) -> None:
         """Nothing is ever under way."""
 
